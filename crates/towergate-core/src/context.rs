@@ -1,0 +1,256 @@
+//! The newtypes that travel in extensions, and which of them a retry carries over.
+//!
+//! | extension | on | written by | read by |
+//! |---|---|---|---|
+//! | [`RequestId`] | request | request-id layer | trace, respond, client |
+//! | [`Arc<RequestRecord>`](RequestRecord) | request | whichever layer asks first | trace, metrics, respond |
+//! | [`Arc<Facts>`](Facts) | request | intake | timeout, metrics, trace, router, leaf |
+//! | [`Deadline`] | request | total timeout | retry, attempt timeout, leaf |
+//! | [`Patience`] | request | total timeout | retry |
+//! | [`Attempt`] | request | retry | trace, metrics, leaf |
+//! | [`ClientName`] | request | client auth | trace, metrics |
+//! | [`Downstream`] | request | the server's guarded IO | metrics |
+//! | [`CallerCredential`] | request | auth, in pass-through mode | respond |
+//! | [`Answered`] | response | leaf | respond, metrics |
+//! | [`Class`](crate::Class) | response | commit | retry, respond |
+//! | [`RetryAfter`](crate::classify::RetryAfter) | response | commit | retry, respond |
+//! | [`Arc<StreamState>`](crate::StreamState) | response | leaf | commit, timeout, metrics, respond |
+//! | [`GaveUp`] | response | retry | respond |
+//! | [`Failed`] | response | respond | metrics, trace |
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use http::{Extensions, HeaderValue};
+
+use crate::{ErrorKind, Facts, Route, label::Label};
+
+/// The id of a request, valid as a header.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(HeaderValue);
+
+/// The instant by which the whole request must be over, on `std`'s clock: core has no tokio. Made
+/// from, and turned back into, `tokio::time::Instant`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(pub Instant);
+
+/// The instant after which the client no longer waits for the head of our answer; it says nothing
+/// of a stream that flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Patience(pub Instant);
+
+/// Which attempt this is, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempt(pub NonZeroU32);
+
+/// The name of the client key that let the request in; never the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientName(pub Label);
+
+/// The caller's own credential went upstream: what upstream says of it is the caller's to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerCredential;
+
+/// What the server knows of the connection that a request came in on.
+#[derive(Debug, Clone, Default)]
+pub struct Downstream(Arc<AtomicBool>);
+
+/// Which provider answered. On every response that an upstream sent, and on none of our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The provider's name.
+    pub provider: Label,
+}
+
+/// The retry layer would have retried this answer, and did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GaveUp {
+    /// The attempts, or the retry budget, were used up.
+    Exhausted,
+    /// The upstream asked for a longer wait than is allowed, or than the deadline leaves: the
+    /// client may well come again after it.
+    WaitTooLong,
+    /// The request body can't be sent a second time.
+    NotReplayable,
+    /// It may have been billed, and retrying that is turned off.
+    MaybeBilled,
+}
+
+/// What an answer of our own stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failed(pub ErrorKind);
+
+/// What the outer layers must know of the inner ones, even where no response ever comes back: the
+/// request was dropped before its head.
+///
+/// One for each request, shared by all its attempts.
+#[derive(Debug, Default)]
+pub struct RequestRecord {
+    facts: OnceLock<Arc<Facts>>,
+    route: OnceLock<&'static Route>,
+    attempts: AtomicU32,
+    maybe_billed: AtomicBool,
+    upstream_nanos: AtomicU64,
+}
+
+// === impl RequestId ===
+
+impl RequestId {
+    /// Longer ids are not taken over from a client.
+    pub const MAX_LEN: usize = 128;
+
+    /// Takes an id that is visible ASCII and no longer than [`MAX_LEN`](Self::MAX_LEN).
+    #[must_use]
+    pub fn new(value: HeaderValue) -> Option<Self> {
+        let bytes = value.as_bytes();
+        let valid =
+            !bytes.is_empty() && bytes.len() <= Self::MAX_LEN && bytes.iter().all(u8::is_ascii_graphic);
+        valid.then_some(Self(value))
+    }
+
+    /// As a header.
+    #[must_use]
+    pub fn header(&self) -> &HeaderValue {
+        &self.0
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+// === impl Downstream ===
+
+impl Downstream {
+    /// The server closes the connection because the client did not read.
+    pub fn set_stalled(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    /// Whether the client did not read for too long.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+// === impl RequestRecord ===
+
+impl RequestRecord {
+    /// The record of a request, made where there is none yet.
+    pub fn of(extensions: &mut Extensions) -> Arc<Self> {
+        Arc::clone(extensions.get_or_insert_with(Arc::default))
+    }
+
+    /// What intake read.
+    #[must_use]
+    pub fn facts(&self) -> Option<&Arc<Facts>> {
+        self.facts.get()
+    }
+
+    /// For intake: what it read.
+    pub fn set_facts(&self, facts: Arc<Facts>) {
+        let _ = self.facts.set(facts);
+    }
+
+    /// The row of the route table, known also for a request that was refused in intake.
+    #[must_use]
+    pub fn route(&self) -> Option<&'static Route> {
+        self.route.get().copied()
+    }
+
+    /// For intake: the row of the route table.
+    pub fn set_route(&self, route: &'static Route) {
+        let _ = self.route.set(route);
+    }
+
+    /// Attempts so far, over all providers.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts.load(Relaxed)
+    }
+
+    /// For retry: one more attempt begins.
+    pub fn count_attempt(&self) {
+        self.attempts.fetch_add(1, Relaxed);
+    }
+
+    /// Whether an attempt was repeated that may have been billed.
+    #[must_use]
+    pub fn maybe_billed(&self) -> bool {
+        self.maybe_billed.load(Relaxed)
+    }
+
+    /// For retry: an attempt is repeated that may have been billed.
+    pub fn set_maybe_billed(&self) {
+        self.maybe_billed.store(true, Relaxed);
+    }
+
+    /// Time spent waiting for upstreams' heads, over all attempts, and for backoff.
+    #[must_use]
+    pub fn upstream_time(&self) -> Duration {
+        Duration::from_nanos(self.upstream_nanos.load(Relaxed))
+    }
+
+    /// For the attempt's metrics, and for retry's backoff: time that is not the gateway's own.
+    pub fn add_upstream_time(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.upstream_nanos.fetch_add(nanos, Relaxed);
+    }
+}
+
+/// The extensions that belong to a request and not to one attempt or connection: those that a retry
+/// carries over. What is not of this list (an upgrade handle, connection info) is not cloned.
+#[must_use]
+pub fn carry_over(from: &Extensions) -> Extensions {
+    fn copy<T: Clone + Send + Sync + 'static>(from: &Extensions, to: &mut Extensions) {
+        if let Some(value) = from.get::<T>() {
+            to.insert(value.clone());
+        }
+    }
+    let mut to = Extensions::new();
+    copy::<RequestId>(from, &mut to);
+    copy::<Arc<RequestRecord>>(from, &mut to);
+    copy::<Arc<Facts>>(from, &mut to);
+    copy::<Deadline>(from, &mut to);
+    copy::<Patience>(from, &mut to);
+    copy::<ClientName>(from, &mut to);
+    copy::<CallerCredential>(from, &mut to);
+    to
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_visible_ascii_and_short() {
+        let id = |text: &str| RequestId::new(HeaderValue::from_bytes(text.as_bytes()).unwrap());
+        assert_eq!(id("req_1").unwrap().as_str(), "req_1");
+        for bad in ["", "a b", "tab\there", "ümlaut", &"x".repeat(129)] {
+            assert!(id(bad).is_none(), "{bad:?}");
+        }
+        assert!(id(&"x".repeat(128)).is_some());
+    }
+
+    #[test]
+    fn only_what_belongs_to_the_request_is_carried_over() {
+        #[derive(Clone)]
+        struct Foreign;
+        let mut extensions = Extensions::new();
+        let record = RequestRecord::of(&mut extensions);
+        record.count_attempt();
+        extensions.insert(Foreign);
+        let mut carried = carry_over(&extensions);
+        assert!(carried.get::<Foreign>().is_none());
+        assert_eq!(RequestRecord::of(&mut carried).attempts(), 1);
+    }
+}

@@ -1,0 +1,205 @@
+//! Which fields may cross the gateway: pure functions over header maps.
+//!
+//! Towards the upstream an allow-list holds; towards the client everything passes but what belongs
+//! to one hop or to the upstream's own site.
+
+use http::{
+    HeaderMap, HeaderName,
+    header::{
+        ALT_SVC, AUTHORIZATION, CONNECTION, COOKIE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
+        STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
+};
+
+/// The request id, ours and upstream's.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The upstream's own request id, as the client gets it.
+pub const X_UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+/// Whether an SDK should retry; obeyed by openai-python, -node and -go above the status.
+pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// `Retry-After` in milliseconds; read by the SDKs before `Retry-After`.
+pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// RFC 9209.
+pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// The provider that answered.
+pub const X_TOWERGATE_PROVIDER: HeaderName = HeaderName::from_static("x-towergate-provider");
+/// How many attempts it took, over all providers.
+pub const X_TOWERGATE_ATTEMPTS: HeaderName = HeaderName::from_static("x-towergate-attempts");
+/// Milliseconds until the head that were not spent waiting for an upstream.
+pub const X_TOWERGATE_OVERHEAD_MS: HeaderName = HeaderName::from_static("x-towergate-overhead-ms");
+/// What was changed in the request or the answer; absent where nothing was.
+pub const X_TOWERGATE_MODIFIED: HeaderName = HeaderName::from_static("x-towergate-modified");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Every field with which a caller can authenticate itself.
+pub const CREDENTIALS: [HeaderName; 5] = [AUTHORIZATION, API_KEY, X_API_KEY, COOKIE, PROXY_AUTHORIZATION];
+
+const HOP_BY_HOP: [HeaderName; 10] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHENTICATION_INFO,
+    PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// What a site says of itself to browsers; it would be said in the gateway's name.
+const UPSTREAM_SITE: [HeaderName; 3] = [SET_COOKIE, ALT_SVC, STRICT_TRANSPORT_SECURITY];
+
+const REQUEST_PREFIXES: [&str; 5] = ["accept", "content-", "if-", "openai-", "x-stainless-"];
+const REQUEST_NAMES: [&str; 4] = ["idempotency-key", "range", "user-agent", "x-client-request-id"];
+/// Only with the caller's own key do the caller's organisation and project mean anything.
+const CALLER_ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
+
+/// Removes what belongs to one connection: the fields of RFC 9110, section 7.6.1, and every field
+/// that `Connection` names.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Removes every credential of the caller.
+pub fn strip_credentials(headers: &mut HeaderMap) {
+    for name in CREDENTIALS {
+        headers.remove(name);
+    }
+}
+
+/// Leaves only what may go upstream: the allow-list and the names in `also`. Hop-by-hop fields, and
+/// those that `Connection` names, go first. Credentials pass: whoever strips or injects them has
+/// done so before, or means the caller's own to be sent.
+pub fn retain_request(headers: &mut HeaderMap, also: &[HeaderName]) {
+    strip_hop_by_hop(headers);
+    headers.remove(COOKIE);
+    let unwanted: Vec<HeaderName> =
+        headers.keys().filter(|name| !may_go_upstream(name, also)).cloned().collect();
+    for name in unwanted {
+        headers.remove(name);
+    }
+}
+
+/// Removes what an answer must not carry to the client.
+pub fn retain_response(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    for name in UPSTREAM_SITE {
+        headers.remove(name);
+    }
+}
+
+/// Removes the caller's organisation and project.
+pub fn strip_caller_account(headers: &mut HeaderMap) {
+    for name in CALLER_ACCOUNT {
+        headers.remove(name);
+    }
+}
+
+fn may_go_upstream(name: &HeaderName, also: &[HeaderName]) -> bool {
+    let text = name.as_str();
+    REQUEST_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+        || REQUEST_NAMES.contains(&text)
+        || [AUTHORIZATION, API_KEY, X_API_KEY].contains(name)
+        || also.contains(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn what_connection_names_goes_too() {
+        let mut headers = map(&[
+            ("connection", "close, X-Secret"),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("content-type", "application/json"),
+        ]);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(names(&headers), ["content-type"]);
+    }
+
+    #[test]
+    fn only_the_allow_list_goes_upstream() {
+        let mut headers = map(&[
+            ("accept", "*/*"),
+            ("accept-encoding", "gzip"),
+            ("baggage", "user=1"),
+            ("content-type", "application/json"),
+            ("cookie", "session=1"),
+            ("if-none-match", "x"),
+            ("openai-beta", "assistants=v2"),
+            ("range", "bytes=0-1"),
+            ("user-agent", "x"),
+            ("x-custom", "1"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-stainless-lang", "python"),
+        ]);
+        retain_request(&mut headers, &[HeaderName::from_static("x-custom")]);
+        assert_eq!(
+            names(&headers),
+            [
+                "accept",
+                "accept-encoding",
+                "content-type",
+                "if-none-match",
+                "openai-beta",
+                "range",
+                "user-agent",
+                "x-custom",
+                "x-stainless-lang"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_answer_keeps_all_but_the_upstreams_own_site() {
+        let mut headers = map(&[
+            ("alt-svc", "h3"),
+            ("content-length", "2"),
+            ("set-cookie", "a=b"),
+            ("strict-transport-security", "max-age=1"),
+            ("x-ratelimit-remaining-requests", "1"),
+        ]);
+        retain_response(&mut headers);
+        assert_eq!(names(&headers), ["content-length", "x-ratelimit-remaining-requests"]);
+    }
+}

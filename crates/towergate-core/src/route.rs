@@ -1,0 +1,73 @@
+//! [`Route`] and [`Facts`]: what is known of a request, from its path and from a shallow look at
+//! its body.
+
+use std::sync::Arc;
+
+use crate::label::Label;
+
+/// One row of a provider's route table. Rows are constants; requests refer to them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its name: a metric and span label, such as `chat.completions`.
+    pub name: &'static str,
+    /// Its place in the table, for tables of metric handles.
+    pub index: usize,
+    /// The path below the base path, with `{id}` for what varies: `/chat/completions`.
+    pub template: &'static str,
+    /// How its request body is read.
+    pub reads: Reads,
+    /// Whether a request without a `model` is refused here rather than upstream.
+    pub requires_model: bool,
+    /// Whether it runs a model: its head may come only with the finished answer.
+    pub generates: bool,
+    /// Whether an answer is small enough to be held whole before its head is released.
+    pub holds_answer: bool,
+    /// Whether it may be asked for under its bare path too, without the base path.
+    pub bare: bool,
+}
+
+/// How a request body is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reads {
+    /// Collected once, under a limit, and read shallowly.
+    Json,
+    /// Streamed through untouched; so is a body on a `Json` route whose content type is not JSON.
+    Nothing,
+}
+
+/// What was read of one request. A request extension (`Arc<Facts>`).
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The row of the table it matched.
+    pub route: &'static Route,
+    /// The model, as the client wrote it.
+    pub model: Option<Arc<str>>,
+    /// The model as a metric label.
+    pub model_label: Label,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// Whether the client asked for usage in the stream (`stream_options.include_usage`).
+    pub include_usage: bool,
+    /// Whether the answer's head comes only when the answer is finished.
+    pub silent_head: bool,
+    /// Whether the first event may be silent for as long as the model thinks.
+    pub silent_first_event: bool,
+}
+
+// === impl Facts ===
+
+impl Facts {
+    /// What is known from the route alone.
+    #[must_use]
+    pub fn of_route(route: &'static Route, model_label: Label) -> Self {
+        Self {
+            route,
+            model: None,
+            model_label,
+            stream: false,
+            include_usage: false,
+            silent_head: route.generates,
+            silent_first_event: false,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The tower layers of towergate: one module and one cargo feature each, usable around any service.
+//!
+//! None of them knows OpenAI: what is a provider's own comes in through the traits of
+//! [`towergate_core::protocol`]. None of them knows the order of the others: that is the gateway's.
+//!
+//! | feature | layer | what it does |
+//! |---|---|---|
+//! | `request-id` | [`RequestIdLayer`](request_id::RequestIdLayer) | every answer carries an id |
+//! | `trace` | [`TraceLayer`](trace::TraceLayer) | a span and the log lines, for a request or an attempt |
+//! | `metrics` | [`MetricsLayer`](metrics::MetricsLayer) | one outcome for each request, or attempt |
+//! | `catch-panic` | [`CatchPanicLayer`](catch_panic::CatchPanicLayer) | a panic is an answer, not a dead connection |
+//! | `respond` | [`RespondLayer`](respond::RespondLayer) | any error becomes an answer of the provider's shape |
+//! | `client-auth` | [`ClientAuthLayer`](client_auth::ClientAuthLayer) | who may come in |
+//! | `limit` | [`LimitLayer`](limit::LimitLayer) | requests in flight, shed at once |
+//! | `timeout` | [`TotalTimeoutLayer`](timeout::TotalTimeoutLayer), [`AttemptTimeoutLayer`](timeout::AttemptTimeoutLayer) | the clocks |
+//! | `intake` | [`IntakeLayer`](intake::IntakeLayer) | route, size limits, a shallow look at the body |
+//! | `retry` | [`RetryLayer`](retry::RetryLayer) | attempts, backoff, `Retry-After`, budget |
+//! | `commit` | [`CommitLayer`](commit::CommitLayer) | hold the head until the answer is known to be one |
+//! | `auth` | [`AuthLayer`](auth::AuthLayer) | the caller's credentials out, the provider's in |
+
+#[cfg(feature = "auth")]
+pub mod auth;
+#[cfg(feature = "catch-panic")]
+pub mod catch_panic;
+#[cfg(feature = "client-auth")]
+pub mod client_auth;
+#[cfg(feature = "commit")]
+pub mod commit;
+#[cfg(feature = "intake")]
+pub mod intake;
+#[cfg(feature = "limit")]
+pub mod limit;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(feature = "request-id")]
+pub mod request_id;
+#[cfg(feature = "respond")]
+pub mod respond;
+#[cfg(feature = "retry")]
+pub mod retry;
+#[cfg(feature = "timeout")]
+pub mod timeout;
+#[cfg(feature = "trace")]
+pub mod trace;

@@ -1,0 +1,25 @@
+//! The OpenAI service of towergate.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`service`] | [`OpenAi`](service::OpenAi): the leaf, a tower service over hyper's pooled client |
+//! | [`env`] | `OPENAI_*` |
+//! | [`secret`] | keys from files, FIFOs and the environment, rotating |
+//! | [`routes`] | the route table |
+//! | [`request`] | the shallow look at a request body |
+//! | [`envelope`] | the error envelope: written for our errors, read from upstream's |
+//! | [`sse`] | the event reader |
+//! | [`answer`] | the body that reads an answer as it passes, and publishes what it saw |
+//! | [`types`] | requests and responses, typed, for the client |
+//! | [`client`] | the typed client, over any service of the leaf's kind |
+
+pub mod answer;
+pub mod client;
+pub mod env;
+pub mod envelope;
+pub mod request;
+pub mod routes;
+pub mod secret;
+pub mod service;
+pub mod sse;
+pub mod types;
