@@ -1,0 +1,14 @@
+//! Every layer of this crate, held to the contract: a line or two for each.
+//!
+//! The expectations say what a layer does by design: which header it consumes, that it collects the
+//! request, that it answers errors itself, and how to see that it holds nothing.
+
+#[allow(unused_imports, reason = "which of them are used depends on the features under test")]
+use super::probe::{Clause, Expect, holds};
+
+#[cfg(feature = "request-id")]
+#[tokio::test(start_paused = true)]
+async fn request_id() {
+    use towergate_layers::request_id::RequestIdLayer;
+    holds(RequestIdLayer::new, Expect::default()).await;
+}
