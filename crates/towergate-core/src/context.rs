@@ -8,6 +8,7 @@
 //! | [`Deadline`] | request | total timeout | retry, attempt timeout, leaf |
 //! | [`Patience`] | request | total timeout | retry |
 //! | [`Attempt`] | request | retry | trace, metrics, leaf |
+//! | [`MaxAttempts`] | request | router | retry |
 //! | [`ClientName`] | request | client auth | trace, metrics |
 //! | [`Downstream`] | request | the server's guarded IO | metrics |
 //! | [`CallerCredential`] | request | auth, in pass-through mode | respond |
@@ -48,6 +49,11 @@ pub struct Patience(pub Instant);
 /// Which attempt this is, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt(pub NonZeroU32);
+
+/// How many attempts this call may take at most, where that is fewer than the retry layer's own
+/// limit: others stand ready to take over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MaxAttempts(pub NonZeroU32);
 
 /// The name of the client key that let the request in; never the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,6 +228,7 @@ pub fn carry_over(from: &Extensions) -> Extensions {
     copy::<Arc<Facts>>(from, &mut to);
     copy::<Deadline>(from, &mut to);
     copy::<Patience>(from, &mut to);
+    copy::<MaxAttempts>(from, &mut to);
     copy::<ClientName>(from, &mut to);
     copy::<CallerCredential>(from, &mut to);
     to
