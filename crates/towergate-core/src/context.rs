@@ -30,7 +30,7 @@ use std::{
 
 use http::{Extensions, HeaderValue};
 
-use crate::{ErrorKind, Facts, Route, label::Label};
+use crate::{ErrorKind, Facts, Outcome, Route, label::Label};
 
 /// The id of a request, valid as a header.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -103,6 +103,8 @@ pub struct RequestRecord {
     attempts: AtomicU32,
     maybe_billed: AtomicBool,
     upstream_nanos: AtomicU64,
+    client: OnceLock<ClientName>,
+    outcome: OnceLock<Outcome>,
 }
 
 // === impl RequestId ===
@@ -176,6 +178,29 @@ impl RequestRecord {
     /// For intake: the row of the route table.
     pub fn set_route(&self, route: &'static Route) {
         let _ = self.route.set(route);
+    }
+
+    /// The client key that let the request in.
+    #[must_use]
+    pub fn client(&self) -> Option<&ClientName> {
+        self.client.get()
+    }
+
+    /// For intake: the client key that let the request in.
+    pub fn set_client(&self, client: ClientName) {
+        let _ = self.client.set(client);
+    }
+
+    /// How the request ends, where that is known before its body does: the client was told of an
+    /// error inside a stream, and may hang up before the body itself fails.
+    #[must_use]
+    pub fn settled(&self) -> Option<Outcome> {
+        self.outcome.get().copied()
+    }
+
+    /// For respond: the client is being told inside the stream; the first outcome wins.
+    pub fn settle(&self, outcome: Outcome) {
+        let _ = self.outcome.set(outcome);
     }
 
     /// Attempts so far, over all providers.
