@@ -1,1 +1,4 @@
-//! Placeholder until its part lands.
+//! The route table.
+
+/// The base path of the API.
+pub const BASE_PATH: &str = "/v1";
