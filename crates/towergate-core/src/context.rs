@@ -11,7 +11,8 @@
 //! | [`MaxAttempts`] | request | router | retry |
 //! | [`ClientName`] | request | client auth | trace, metrics |
 //! | [`Downstream`] | request | the server's guarded IO | metrics |
-//! | [`CallerCredential`] | request | auth, in pass-through mode | respond |
+//! | [`CallerCredential`] | request, response | auth, in pass-through mode | respond |
+//! | [`Credential`](crate::credentials::Credential) | response | auth, on 400 and above | respond, which removes it |
 //! | [`Answered`] | response | leaf | respond, metrics |
 //! | [`Class`](crate::Class) | response | commit | retry, respond |
 //! | [`RetryAfter`](crate::classify::RetryAfter) | response | commit | retry, respond |

@@ -42,3 +42,6 @@ pub mod retry;
 pub mod timeout;
 #[cfg(feature = "trace")]
 pub mod trace;
+
+#[cfg(any(feature = "auth", feature = "client-auth", feature = "limit"))]
+mod refusable;

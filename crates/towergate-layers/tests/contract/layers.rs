@@ -12,3 +12,12 @@ async fn request_id() {
     use towergate_layers::request_id::RequestIdLayer;
     holds(RequestIdLayer::new, Expect::default()).await;
 }
+
+#[cfg(feature = "auth")]
+#[tokio::test(start_paused = true)]
+async fn auth() {
+    use towergate_layers::auth::AuthLayer;
+    let expect = || Expect::default().header("cookie", "a=b").consumes("cookie");
+    holds(|| AuthLayer::new(None), expect()).await;
+    holds(AuthLayer::pass_through, expect().header("authorization", "Bearer caller")).await;
+}
