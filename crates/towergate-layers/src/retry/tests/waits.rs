@@ -80,9 +80,12 @@ async fn the_extension_comes_before_the_header_and_errors_may_ask_too() {
     let mut first = answer_with(429, &[("retry-after", "7")]).unwrap();
     first.extensions_mut().insert(RetryAfter(Duration::from_secs(3)));
     let second = Err(Error::new(ErrorKind::Connect, "x").with_retry_after(Duration::from_secs(5)));
-    let upstream = Upstream::new([Ok(first), second]);
+    let mut third = answer(429).unwrap();
+    third.extensions_mut().insert(RetryAfter(Duration::ZERO));
+    let upstream = Upstream::new([Ok(first), second, Ok(third)]);
     upstream.call(&exact(), request()).await.unwrap();
-    assert_eq!(gaps(&upstream.calls()), [3000, 5000]);
+    // No time at all is none: the third wait is the backoff.
+    assert_eq!(gaps(&upstream.calls()), [3000, 5000, 4000]);
 }
 
 #[tokio::test(start_paused = true)]
