@@ -555,3 +555,13 @@ async fn a_length_that_no_clock_holds_is_no_panic() {
     let response = service.oneshot(request(None)).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "a");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_what_is_inside_passes_unchanged() {
+    let timeouts = Timeouts::default();
+    let body = Scripted::new(&events()).data("a").fail("the upstream's own");
+    let attempt = AttemptTimeoutLayer::new(&timeouts).layer(answering(None, body));
+    let service = TotalTimeoutLayer::new(&timeouts).layer(attempt);
+    let error = service.oneshot(request(None)).await.unwrap().into_body().collect().await.unwrap_err();
+    assert_eq!(error.to_string(), "the upstream's own");
+}
