@@ -18,6 +18,8 @@
 //! | `commit` | [`CommitLayer`](commit::CommitLayer) | hold the head until the answer is known to be one |
 //! | `auth` | [`AuthLayer`](auth::AuthLayer) | the caller's credentials out, the provider's in |
 
+#[cfg(any(feature = "commit", feature = "timeout"))]
+mod alarm;
 #[cfg(feature = "auth")]
 pub mod auth;
 #[cfg(feature = "catch-panic")]
@@ -38,6 +40,8 @@ pub mod request_id;
 pub mod respond;
 #[cfg(feature = "retry")]
 pub mod retry;
+#[cfg(all(test, any(feature = "commit", feature = "timeout")))]
+mod scripted;
 #[cfg(feature = "timeout")]
 pub mod timeout;
 #[cfg(feature = "trace")]
