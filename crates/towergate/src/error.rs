@@ -20,6 +20,9 @@ pub enum BuildError {
     /// A variable of the environment.
     #[error(transparent)]
     Env(#[from] towergate_openai::env::EnvError),
+    /// A file that should hold the key.
+    #[error(transparent)]
+    Secret(#[from] towergate_openai::secret::SecretError),
     /// A clock.
     #[error("{0}")]
     Timeouts(Error),

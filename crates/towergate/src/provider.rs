@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use secrecy::SecretString;
 use tower::util::BoxCloneSyncService;
 use tower_service::Service;
@@ -16,6 +16,9 @@ use towergate_layers::{auth::AuthLayer, retry::RetryLayer, timeout::Timeouts};
 use towergate_openai::{protocol::OpenAiProtocol, service::OpenAi};
 
 use crate::{BuildError, stack};
+
+const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
+const PROJECT: HeaderName = HeaderName::from_static("openai-project");
 
 /// The service of a provider, erased once.
 pub(crate) type ProviderService = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
@@ -35,8 +38,7 @@ pub struct ProviderBuilder {
     name: Label,
     leaf: towergate_openai::service::Builder,
     auth: Auth,
-    organization: Option<String>,
-    project: Option<String>,
+    fields: Vec<(HeaderName, HeaderValue)>,
     parts: Parts,
 }
 
@@ -64,8 +66,7 @@ impl Provider {
             name: Label::new("openai"),
             leaf: OpenAi::builder(),
             auth: Auth::Source(Arc::new(None::<Credential>)),
-            organization: None,
-            project: None,
+            fields: Vec::new(),
             parts: Parts::default(),
         }
     }
@@ -83,10 +84,14 @@ impl Provider {
         if let Some(timeout) = env.timeout {
             provider = provider.timeouts(Timeouts::uniform(timeout));
         }
-        provider.organization = env.organization.clone();
-        provider.project = env.project.clone();
-        Ok(match env.credentials().await? {
-            Some(source) => provider.credentials(source),
+        if let Some(organization) = &env.organization {
+            provider = provider.organization(organization.clone());
+        }
+        if let Some(project) = &env.project {
+            provider = provider.project(project.clone());
+        }
+        Ok(match env.open_key().await? {
+            Some(key) => provider.credentials(key),
             None => provider,
         })
     }
@@ -157,15 +162,21 @@ impl ProviderBuilder {
         self
     }
 
-    /// `OpenAI-Organization`. Default: none.
-    pub fn organization(mut self, organization: &str) -> Self {
-        self.organization = Some(organization.to_owned());
-        self
+    /// `OpenAI-Organization`. Default: none; the caller's own never goes upstream.
+    pub fn organization(self, organization: HeaderValue) -> Self {
+        self.header(ORGANIZATION, organization)
     }
 
-    /// `OpenAI-Project`. Default: none.
-    pub fn project(mut self, project: &str) -> Self {
-        self.project = Some(project.to_owned());
+    /// `OpenAI-Project`. Default: none; the caller's own never goes upstream.
+    pub fn project(self, project: HeaderValue) -> Self {
+        self.header(PROJECT, project)
+    }
+
+    /// A field set on every request, in place of the caller's.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        // What is set here must pass the leaf's allow-list too.
+        self.leaf = self.leaf.allow_header(name.clone());
+        self.fields.push((name, value));
         self
     }
 
@@ -214,16 +225,12 @@ impl ProviderBuilder {
             provider: self.name.to_string(),
             source,
         })?;
-        let mut auth = match self.auth {
+        let auth = match self.auth {
             Auth::Source(source) => AuthLayer::new(source),
             Auth::PassThrough => AuthLayer::pass_through(),
         };
-        if let Some(organization) = &self.organization {
-            auth = auth.organization(organization)?;
-        }
-        if let Some(project) = &self.project {
-            auth = auth.project(project)?;
-        }
+        let fields = self.fields.into_iter();
+        let auth = fields.fold(auth, |auth, (name, value)| auth.header(name, value)).provider(self.name.clone());
         let service = stack::provider(leaf.clone(), &self.name, auth, self.parts);
         Ok(Provider { name: self.name, service, leaf: Some(leaf) })
     }

@@ -68,10 +68,10 @@ where
     S::Future: Send + 'static,
 {
     let stack = ServiceBuilder::new()
-        .layer(parts.retry.provider(name.clone()))
+        .layer(parts.retry.provider(name.clone()).replay_memory(parts.memory.clone()))
         .layer(TraceLayer::attempt(name.clone()))
         .layer(MetricsLayer::attempt(name.clone()))
-        .layer(CommitLayer::new(parts.protocol, parts.memory))
+        .layer(CommitLayer::new(parts.protocol).budget(parts.memory))
         .layer(AttemptTimeoutLayer::new(&parts.timeouts).provider(name.clone()))
         .layer(auth)
         .service(leaf);
