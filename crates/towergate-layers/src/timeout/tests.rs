@@ -430,6 +430,7 @@ async fn the_total_cuts_a_body_that_never_waits() {
     let mut frames = 0;
     while body.frame().await.unwrap().is_ok() {
         frames += 1;
+        assert!(frames < 100, "nothing cuts it");
         sleep(s(1)).await;
     }
     assert_eq!(frames, 11, "that of the tenth second was ready in time");
@@ -498,6 +499,11 @@ async fn patience_bounds_the_head_and_never_a_stream() {
     };
     let clock = clock_of(layer.layer(silent()).oneshot(patient())).await;
     assert_eq!(clock, (Clock::ClientPatience, Duration::from_millis(1_900)));
+
+    // The total comes first.
+    let mut request = patient();
+    request.extensions_mut().insert(Deadline((Instant::now() + s(1)).into_std()));
+    assert_eq!(clock_of(layer.layer(silent()).oneshot(request)).await, (Clock::Total, s(1)));
 
     let body = Scripted::new(&events()).data("a").wait(s(60)).data("b");
     let response = layer.layer(answering(None, body)).oneshot(patient()).await.unwrap();
