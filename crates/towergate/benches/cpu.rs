@@ -99,7 +99,8 @@ async fn bare(upstream: SocketAddr) -> Result<(), Failure> {
 /// The whole gateway, as the proxy serves it: metrics on, log lines off.
 async fn gateway(upstream: &str) -> Result<(), Failure> {
     let metrics = towergate::server::telemetry::install_metrics()?;
-    let provider = Provider::openai().base_url(&format!("http://{upstream}/v1")).api_key("sk-bench")?.build()?;
+    let provider =
+        Provider::openai().base_url(&format!("http://{upstream}/v1")).api_key("sk-bench")?.build()?;
     let gateway = Gateway::builder().provider(provider).build()?;
     let server = Server::builder().listen("127.0.0.1:0".parse()?).metrics(metrics).bind(gateway).await?;
     println!("{}", server.local_addr());
@@ -123,7 +124,10 @@ async fn compare() -> Result<(), Failure> {
     }
     ratios.sort_by(f64::total_cmp);
     let [least, .., most] = ratios[..] else { return Ok(()) };
-    println!("processor time, towergate / bare: median {:.2} (from {least:.2} to {most:.2})", ratios[ROUNDS / 2]);
+    println!(
+        "processor time, towergate / bare: median {:.2} (from {least:.2} to {most:.2})",
+        ratios[ROUNDS / 2]
+    );
     Ok(())
 }
 
@@ -160,7 +164,8 @@ async fn cost(role: &Role, address: SocketAddr) -> Result<f64, Failure> {
 fn processor_time(role: &Role) -> Result<f64, Failure> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", role.0.id()))?;
     let (_, fields) = stat.rsplit_once(')').ok_or("stat has no name")?;
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(ticks as f64 / 100.0)
 }
 
@@ -198,4 +203,3 @@ async fn load(address: SocketAddr, requests: usize) -> Result<(), Failure> {
     }
     Ok(())
 }
-

@@ -221,16 +221,18 @@ impl ProviderBuilder {
     /// A setting that can't work, named.
     pub fn build(self) -> Result<Provider, BuildError> {
         self.parts.timeouts.validate().map_err(BuildError::Timeouts)?;
-        let leaf = self.leaf.name(self.name.as_str()).build().map_err(|source| BuildError::Provider {
-            provider: self.name.to_string(),
-            source,
-        })?;
+        let leaf = self
+            .leaf
+            .name(self.name.as_str())
+            .build()
+            .map_err(|source| BuildError::Provider { provider: self.name.to_string(), source })?;
         let auth = match self.auth {
             Auth::Source(source) => AuthLayer::new(source),
             Auth::PassThrough => AuthLayer::pass_through(),
         };
         let fields = self.fields.into_iter();
-        let auth = fields.fold(auth, |auth, (name, value)| auth.header(name, value)).provider(self.name.clone());
+        let auth =
+            fields.fold(auth, |auth, (name, value)| auth.header(name, value)).provider(self.name.clone());
         let service = stack::provider(leaf.clone(), &self.name, auth, self.parts);
         Ok(Provider { name: self.name, service, leaf: Some(leaf) })
     }

@@ -27,5 +27,7 @@ pub fn stack(openai: OpenAi, key: impl CredentialSource) -> Stack {
         .layer(AttemptTimeoutLayer::new(&clocks))
         .layer(AuthLayer::new(key))
         .service(openai);
-    BoxCloneSyncService::new(ServiceBuilder::new().map_response(|r: Response<_>| r.map(Body::new)).service(service))
+    BoxCloneSyncService::new(
+        ServiceBuilder::new().map_response(|r: Response<_>| r.map(Body::new)).service(service),
+    )
 }

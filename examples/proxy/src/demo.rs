@@ -5,11 +5,7 @@ use std::process::ExitCode;
 use towergate::Provider;
 use towergate_sim::{Sim, SimServer};
 
-use crate::{
-    cli::DemoArgs,
-    logging, serve,
-    settings::Error,
-};
+use crate::{cli::DemoArgs, logging, serve, settings::Error};
 
 pub(crate) async fn run(args: DemoArgs) -> Result<ExitCode, Error> {
     logging::init(&args.server.log, args.server.log_format)?;

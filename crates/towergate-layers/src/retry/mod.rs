@@ -94,7 +94,6 @@
 //! [`RetryAfter`]: towergate_core::classify::RetryAfter
 //! [`carry_over`]: towergate_core::context::carry_over
 
-mod after;
 mod attempt;
 mod backoff;
 mod budget;
@@ -109,7 +108,6 @@ mod session;
 mod tests;
 
 pub use self::{
-    after::retry_after,
     budget::BudgetConfig,
     layer::RetryLayer,
     policy::{Attempted, DefaultPolicy, Reason, RetryPolicy, Verdict},

@@ -18,7 +18,7 @@ use towergate_core::{
     headers::X_SHOULD_RETRY,
 };
 
-use super::{Attempted, Reason, Verdict, layer::Shared, retry_after};
+use super::{Attempted, Reason, Verdict, layer::Shared};
 
 /// The policy that tower consults. tower clones it for each request, so `attempt` is that request's
 /// own; the original, in the service, stays at the first attempt.
@@ -190,7 +190,7 @@ fn asked_wait<B>(result: &Result<Response<B>, BoxError>) -> Option<Duration> {
     let asked = match result {
         Ok(response) => match response.extensions().get() {
             Some(RetryAfter(wait)) => Some(*wait),
-            None => retry_after(response.headers(), SystemTime::now()),
+            None => RetryAfter::of(response.headers(), SystemTime::now()).map(|RetryAfter(wait)| wait),
         },
         Err(error) => Error::find(&**error).and_then(Error::retry_after),
     };
