@@ -21,3 +21,24 @@ async fn auth() {
     holds(|| AuthLayer::new(None), expect()).await;
     holds(AuthLayer::pass_through, expect().header("authorization", "Bearer caller")).await;
 }
+
+#[cfg(feature = "client-auth")]
+#[tokio::test(start_paused = true)]
+async fn client_auth() {
+    use towergate_core::label::Label;
+    use towergate_layers::client_auth::{ClientAuthLayer, ClientKey, ClientKeys};
+    let key = ClientKey::new(&secrecy::SecretString::from("tg-alice")).unwrap();
+    let keys = ClientKeys::new([(Label::new("alice"), key)]).unwrap();
+    let expect = Expect::default().header("x-api-key", "tg-alice").consumes("x-api-key");
+    holds(|| ClientAuthLayer::new(keys.clone()), expect).await;
+    holds(ClientAuthLayer::off, Expect::default().header("x-api-key", "tg-alice")).await;
+}
+
+#[cfg(feature = "limit")]
+#[tokio::test(start_paused = true)]
+async fn limit() {
+    use towergate_layers::limit::LimitLayer;
+    let layer = LimitLayer::new(2);
+    let in_flight = layer.in_flight();
+    holds(|| layer.clone(), Expect::default().released(move || in_flight.count() == 0)).await;
+}
