@@ -42,3 +42,27 @@ async fn limit() {
     let in_flight = layer.in_flight();
     holds(|| layer.clone(), Expect::default().released(move || in_flight.count() == 0)).await;
 }
+
+#[cfg(feature = "catch-panic")]
+#[tokio::test(start_paused = true)]
+async fn catch_panic() {
+    use towergate_core::{Error, Route, protocol::RenderError};
+    use towergate_layers::catch_panic::CatchPanicLayer;
+
+    struct Plain;
+    impl RenderError for Plain {
+        fn body(&self, _: http::StatusCode, error: &Error) -> bytes::Bytes {
+            error.to_string().into()
+        }
+
+        fn content_type(&self) -> http::HeaderValue {
+            http::HeaderValue::from_static("text/plain")
+        }
+
+        fn event(&self, _: Option<&'static Route>, _: &Error) -> bytes::Bytes {
+            bytes::Bytes::new()
+        }
+    }
+
+    holds(|| CatchPanicLayer::new(Plain), Expect::default()).await;
+}
