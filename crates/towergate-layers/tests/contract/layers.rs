@@ -4,7 +4,10 @@
 //! request, that it answers errors itself, and how to see that it holds nothing.
 
 #[allow(unused_imports, reason = "which of them are used depends on the features under test")]
-use super::probe::{Clause, Expect, holds};
+use super::{
+    expect::{Clause, Expect},
+    probe::holds,
+};
 
 #[cfg(feature = "request-id")]
 #[tokio::test(start_paused = true)]
