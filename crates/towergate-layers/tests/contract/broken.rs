@@ -16,7 +16,10 @@ use http_body::{Body as _, Frame, SizeHint};
 use tower::{Layer, Service};
 use towergate_core::{Body, BoxError};
 
-use super::probe::{Clause, Expect, check};
+use super::{
+    expect::{Clause, Expect},
+    probe::check,
+};
 
 /// What is wrong with a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! holds every layer of this crate to all of them.
 
 mod broken;
+mod expect;
 mod layers;
 mod mock;
 mod probe;
