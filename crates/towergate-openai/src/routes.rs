@@ -1,4 +1,0 @@
-//! The route table.
-
-/// The base path of the API.
-pub const BASE_PATH: &str = "/v1";
