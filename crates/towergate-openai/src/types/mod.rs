@@ -62,14 +62,14 @@ pub use self::{
     },
     error::{ApiError, ErrorCode, ErrorResponse},
     message::{
-        Annotation, Content, ContentPart, FileData, FilePart, ImagePart, ImageUrl, InputAudio, InputAudioPart,
-        Message, MessageAudio, RefusalPart, Role, TextPart, UrlCitation,
+        Annotation, Content, ContentPart, FileData, FilePart, ImagePart, ImageUrl, InputAudio,
+        InputAudioPart, Message, MessageAudio, RefusalPart, Role, TextPart, UrlCitation,
     },
     models::{Model, ModelList},
     options::{
         AudioOptions, JsonSchema, JsonSchemaFormat, Modality, Plain, Prediction, PromptCacheOptions,
-        ReasoningEffort, ResponseFormat, ServiceTier, Stop, StreamOptions, UserLocation, UserPlace, Verbosity,
-        Voice, WebSearchOptions,
+        ReasoningEffort, ResponseFormat, ServiceTier, Stop, StreamOptions, UserLocation, UserPlace,
+        Verbosity, Voice, WebSearchOptions,
     },
     tool::{
         AllowedTools, AllowedToolsChoice, CustomCall, CustomChoice, CustomDef, CustomTool, FunctionCall,
