@@ -63,7 +63,7 @@
 //! | `ok` | nothing |
 //! | `times=2` | the first so many requests; the queue goes on after them, model and header are answered as usual |
 //! | **before the head** | |
-//! | `no-read`, `read-only=10KiB` | answers without having read (more of) the request's body |
+//! | `no-read`, `read-only=10KiB` | answers without having read (more of) the request's body; while bytes of it are unread, HTTP/1.1 does not see a peer go away |
 //! | `delay-head=500ms` | the head comes later |
 //! | `stall-head` | it never comes |
 //! | `reset-before-head` | the TCP connection is reset instead (RST) |
@@ -80,14 +80,15 @@
 //! | `empty-200` | no body |
 //! | `html-200` | a page of HTML |
 //! | `close-idle` | the connection closes right behind the answer, unannounced |
-//! | **where the body ends** | |
+//! | **where the body waits or ends** | |
+//! | `delay-at=3:20s` | a wait before piece 3; `0` is behind the head |
 //! | `stall-after=3` | after three pieces nothing comes any more |
 //! | `reset-after=3` | after three pieces the TCP connection is reset |
 //! | `cut-after=3` | after three pieces the body breaks: HTTP/1.1 closes (FIN) amid the framing, HTTP/2 resets the stream |
 //! | `truncate-after=3` | after three pieces the body ends in good order |
 //! | `cut-json=half` | as `cut-after=1`: the length says more than comes |
 //! | `cut-json=chunked` | the same without a length |
-//! | `chunked` | hides the length |
+//! | `chunked` | hides the length of a JSON answer |
 //! | **what is in a stream** | |
 //! | `tokens=60` | the reply has exactly so many tokens, one event each |
 //! | `no-done` | no `[DONE]` |
@@ -113,7 +114,7 @@
 //! [`Sim::requests`], [`Sim::events`] and [`Sim::counts`] tell what came in, how each answer ended,
 //! and when a peer went away: before the head (the future was dropped) or in the body (the body was
 //! dropped before its end). [`Sim::wait_for`] and [`Sim::wait_until`] wait for it, so that no test
-//! has to sleep. All of it is bounded, but for a single JSON body of at most 64 MiB.
+//! has to sleep. All of it is bounded: 4096 requests and events, 256 MiB of bodies.
 
 mod answer;
 mod api;
@@ -124,6 +125,7 @@ mod log;
 mod plan;
 mod raw;
 mod read;
+mod script;
 mod server;
 mod sim;
 mod text;

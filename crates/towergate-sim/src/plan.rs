@@ -185,6 +185,10 @@ impl PlanBody {
             self.waiting = Some(Box::pin(async move { gate.wait().await }));
             return None;
         }
+        if let Some((_, delay)) = self.fault.delay_at.take_if(|(index, _)| *index == self.index) {
+            self.wait_for(delay);
+            return None;
+        }
         if let Some((index, ending)) = self.fault.end
             && index == self.index
         {
@@ -236,17 +240,15 @@ impl Body for PlanBody {
                 }
                 State::Flowing => {}
             }
-            match this.step() {
-                Some(chunk) => {
-                    if let Some(remaining) = &mut this.remaining {
-                        *remaining = remaining.saturating_sub(chunk.len() as u64);
-                    }
-                    if !this.fault.slow_chunks.is_zero() {
-                        this.wait_for(this.fault.slow_chunks);
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            // Where there is none, `state` or `waiting` says why.
+            if let Some(chunk) = this.step() {
+                if let Some(remaining) = &mut this.remaining {
+                    *remaining = remaining.saturating_sub(chunk.len() as u64);
                 }
-                None => {}
+                if !this.fault.slow_chunks.is_zero() {
+                    this.wait_for(this.fault.slow_chunks);
+                }
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
         }
     }

@@ -1,7 +1,6 @@
 //! [`Sim`]: the service.
 
 use std::{
-    collections::{HashMap, VecDeque},
     convert::Infallible,
     fmt,
     pin::{Pin, pin},
@@ -26,6 +25,7 @@ use crate::{
     log::{Counts, Event, Follow, Log, Received, SharedLog},
     plan::{BrokenByFault, PlanBody},
     read::Upload,
+    script::Script,
     text,
 };
 
@@ -33,10 +33,6 @@ use crate::{
 const MAX_JSON: usize = 64 << 20;
 /// How much of any other body is kept; all of it is counted.
 const KEPT: usize = 8 << 20;
-/// How many different faults that are named by model or header are counted.
-const COUNTED: usize = 1024;
-/// The request header that names a fault. Gateways do not forward it.
-const FAULT_HEADER: &str = "x-sim-fault";
 /// 2023-11-14: answers are the same on every day.
 const CREATED: u64 = 1_700_000_000;
 
@@ -56,22 +52,6 @@ pub(crate) struct Settings {
     key: Option<String>,
     pub(crate) token_delay: Duration,
     pub(crate) created: u64,
-}
-
-/// Whether a scripted fault is for this request.
-type Matches = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
-
-#[derive(Default)]
-struct Script {
-    queue: VecDeque<Entry>,
-    /// How often each fault named by model or header was used, by its text.
-    used: HashMap<String, u32>,
-}
-
-struct Entry {
-    matches: Matches,
-    fault: Fault,
-    left: u32,
 }
 
 /// The future of [`Sim`]. Dropping it is dropping the request, and is logged as that.
@@ -141,19 +121,14 @@ impl Sim {
         faults: impl IntoIterator<Item = F>,
     ) -> Result<(), F::Error> {
         let faults: Vec<Fault> = faults.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
-        let matches: Matches = Arc::new(matches);
-        let entries = faults.into_iter().map(|fault| {
-            let left = fault.times.unwrap_or(1);
-            Entry { matches: Arc::clone(&matches), fault, left }
-        });
-        self.lock().queue.extend(entries);
+        self.lock().queue(Arc::new(matches), faults);
         Ok(())
     }
 
     /// How many requests the queue still has faults for.
     #[must_use]
     pub fn scripted(&self) -> u64 {
-        self.lock().queue.iter().map(|entry| u64::from(entry.left)).sum()
+        self.lock().queued()
     }
 
     /// Forgets the queue, and how often faults were used.
@@ -205,39 +180,6 @@ impl Sim {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The fault that the queue or the header has for a request.
-    fn scripted_fault(&self, parts: &Parts) -> Result<Option<Fault>, Refusal> {
-        let mut script = self.lock();
-        if let Some(at) = script.queue.iter().position(|entry| (entry.matches)(parts))
-            && let Some(entry) = script.queue.get_mut(at)
-        {
-            let fault = entry.fault.clone();
-            entry.left -= 1;
-            if entry.left == 0 {
-                script.queue.remove(at);
-            }
-            return Ok(Some(fault));
-        }
-        drop(script);
-        match parts.headers.get(FAULT_HEADER) {
-            Some(value) => self.named_fault(&String::from_utf8_lossy(value.as_bytes())),
-            None => Ok(None),
-        }
-    }
-
-    /// A fault named by model or header; none any more once its `times` are used up.
-    fn named_fault(&self, text: &str) -> Result<Option<Fault>, Refusal> {
-        let fault: Fault = text.parse().map_err(|error| Refusal::bad_request(format!("{error}")))?;
-        let Some(times) = fault.times else { return Ok(Some(fault)) };
-        let used = &mut self.lock().used;
-        if used.len() >= COUNTED && !used.contains_key(text) {
-            used.clear();
-        }
-        let count = used.entry(text.to_owned()).or_default();
-        *count = count.saturating_add(1);
-        Ok((*count <= times).then_some(fault))
-    }
-
     async fn respond<B>(
         self,
         mut parts: Parts,
@@ -251,7 +193,7 @@ impl Sim {
     {
         let connection = parts.extensions.remove::<Connection>();
         let admitted = self.settings.authenticate(&parts.headers);
-        let scripted = admitted.and_then(|()| self.scripted_fault(&parts));
+        let scripted = admitted.and_then(|()| self.lock().scripted(&parts));
         let (scripted, refusal) = match scripted {
             Ok(scripted) => (scripted, None),
             Err(refusal) => (None, Some(refusal)),
@@ -308,7 +250,7 @@ impl Sim {
     fn fault_of_model(&self, parts: &Parts, upload: &Upload, json: &Value) -> Result<Option<Fault>, Refusal> {
         let model = api::model(parts, upload, json);
         match model.and_then(|model| model.strip_prefix(Fault::MODEL_PREFIX)) {
-            Some(text) => self.named_fault(text),
+            Some(text) => self.lock().named(text),
             None => Ok(None),
         }
     }

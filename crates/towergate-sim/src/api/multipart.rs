@@ -1,6 +1,7 @@
 //! Just enough of multipart/form-data (RFC 7578) to find fields by their names.
 
 use http::{HeaderMap, header::CONTENT_TYPE};
+use memchr::memmem::find;
 
 /// One field of a form.
 pub(super) struct Field<'a> {
@@ -58,19 +59,6 @@ fn field(part: &[u8]) -> Option<Field<'_>> {
 fn parameter<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let (_, value) = head.split_once(name)?;
     value.strip_prefix('"').and_then(|value| value.split('"').next())
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    // A form is at most as large as what is kept of an upload, and a test's is small.
-    let first = *wanted.first()?;
-    let mut from = 0;
-    loop {
-        let at = from + bytes.get(from..)?.iter().position(|byte| *byte == first)?;
-        if bytes[at..].starts_with(wanted) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
 }
 
 #[cfg(test)]

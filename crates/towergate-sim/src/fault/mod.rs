@@ -43,6 +43,7 @@ pub struct Fault {
     pub(crate) gzip: bool,
 
     pub(crate) hold_at: Option<(u64, Gate)>,
+    pub(crate) delay_at: Option<(u64, Duration)>,
     pub(crate) end: Option<(u64, Ending)>,
     /// Whether an answer of known length hides it.
     pub(crate) chunked: bool,
@@ -151,6 +152,7 @@ impl Fault {
             wrong_content_type: false,
             gzip: false,
             hold_at: None,
+            delay_at: None,
             end: None,
             chunked: false,
             no_done: false,

@@ -89,6 +89,10 @@ fn setting(fault: &mut Fault, name: &str, value: &str) -> Option<()> {
         "retry-after" => fault.headers.push((RETRY_AFTER, value.parse().ok()?)),
         "retry-after-ms" => fault.headers.push((RETRY_AFTER_MS, value.parse().ok()?)),
         "header" => fault.headers.push(header(value)?),
+        "delay-at" => {
+            let (index, delay) = value.split_once(':')?;
+            fault.delay_at = Some((number(index)?, duration(delay)?));
+        }
         "stall-after" => fault.end = Some((number(value)?, Ending::Stall)),
         "reset-after" => fault.end = Some((number(value)?, Ending::Reset)),
         "cut-after" => fault.end = Some((number(value)?, Ending::Cut)),
@@ -209,6 +213,7 @@ mod tests {
             "status=+20",
             "600",
             "delay-head=5",
+            "delay-at=5s",
             "split=0",
             "times=0",
             "tokens=1000001",

@@ -1,8 +1,10 @@
 //! Where a request ends, in the bytes of a connection (RFC 9112, section 6).
 
+use memchr::memmem::find;
+
 /// The length of the head that the bytes begin with, the empty line included.
 pub(super) fn head(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
+    find(bytes, b"\r\n\r\n").map(|at| at + 4)
 }
 
 /// The length of the request that the bytes begin with, so soon as all of it is there.
@@ -45,7 +47,7 @@ fn chunked(bytes: &[u8]) -> Option<usize> {
 
 /// The length of the line that the bytes begin with, its end included.
 fn line(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(2).position(|window| window == b"\r\n").map(|at| at + 2)
+    find(bytes, b"\r\n").map(|at| at + 2)
 }
 
 #[cfg(test)]

@@ -89,6 +89,15 @@ async fn delays_take_their_time() {
     assert_eq!(begin.elapsed().as_secs(), 8);
 
     let begin = Instant::now();
+    let mut body = call(&Sim::new(), post(CHAT, &faulty("delay-at=1:20s", true))).await.into_body();
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(begin.elapsed(), Duration::from_secs(20));
+    body.collect().await.unwrap();
+    assert_eq!(begin.elapsed(), Duration::from_secs(20));
+
+    let begin = Instant::now();
     let (_, body) = ask(&Sim::new(), CHAT, &faulty("split=100;slow-chunks=10ms", false)).await;
     assert_eq!(
         begin.elapsed(),

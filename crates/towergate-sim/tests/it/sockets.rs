@@ -188,9 +188,10 @@ async fn an_answer_need_not_wait_for_the_upload() {
     assert!(client.read_until("\r\n\r\n").await.starts_with("HTTP/1.1 100"));
     client.0.write_all(&[b'x'; 10]).await.unwrap();
     assert_eq!(soon(sim.wait_for(2)).await[1].body_len, 10);
-    drop(client);
-    soon(sim.wait_until(|log| log.counts().dropped_before_head == 1)).await;
+    // The rest of the upload is never read, and so nobody sees whether the peer is still there.
+    assert_eq!(sim.counts().in_flight(), 1);
     server.shutdown().await;
+    assert_eq!(sim.counts().dropped_before_head, 1);
 }
 
 #[tokio::test]
@@ -218,7 +219,7 @@ async fn weird_requests_do_not_hurt() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_stops_the_stream() {
+async fn a_peer_that_leaves_a_long_stream_is_seen() {
     let sim = Sim::new();
     let server = SimServer::start(sim.clone()).await.unwrap();
     let mut client = Client::connect(server.addr()).await;
