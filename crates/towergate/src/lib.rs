@@ -17,6 +17,7 @@
 //!
 //! How the layers stand to each other, and why, is in `docs/stack.md`.
 
+mod client_keys;
 mod error;
 mod gateway;
 mod provider;
@@ -29,6 +30,7 @@ pub use towergate_layers as layers;
 pub use towergate_openai as openai;
 
 pub use self::{
+    client_keys::{InvalidClientKeyLine, parse_client_keys},
     error::BuildError,
     gateway::{Gateway, GatewayBuilder, ResponseFuture},
     provider::{Provider, ProviderBuilder},

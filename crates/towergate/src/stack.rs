@@ -46,10 +46,10 @@ pub(crate) fn gateway(router: ProviderService, settings: &GatewayBuilder) -> Gat
         .max_upload(settings.max_upload)
         .memory(settings.memory.clone());
     let stack = ServiceBuilder::new()
-        .layer(CatchPanicLayer::new(protocol.clone()))
         .layer(RequestIdLayer::new())
         .layer(TraceLayer::request())
         .layer(MetricsLayer::request(routes::all()))
+        .layer(CatchPanicLayer::new(protocol.clone()))
         .layer(RespondLayer::new(protocol))
         .layer(client_auth)
         .layer(limit)

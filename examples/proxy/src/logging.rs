@@ -19,3 +19,12 @@ pub(crate) fn init(filter: &str, format: LogFormat) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// The usual hook prints what a panic says, and that may quote a request or a key: only the place is
+/// logged.
+pub(crate) fn hush_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a panic inside the gateway; please report it");
+    }));
+}

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use towergate::{
     Gateway, GatewayBuilder, Provider, ProviderBuilder,
     layers::{client_auth::ClientKeys, timeout::Timeouts},
+    parse_client_keys,
     server::{Server, ServerBuilder, telemetry},
 };
 
@@ -77,13 +78,13 @@ fn client_keys(args: &ServerArgs) -> Result<Option<ClientKeys>, Error> {
         (Some(_), Some(_)) => {
             return Err("TOWERGATE_CLIENT_KEYS and --client-keys-file are both set: unset one".into());
         }
-        (None, Some(keys)) => (keys.replace(',', "\n"), "TOWERGATE_CLIENT_KEYS".to_owned()),
+        (None, Some(keys)) => (keys, "TOWERGATE_CLIENT_KEYS".to_owned()),
         (Some(file), None) => {
             let text = std::fs::read_to_string(file)
                 .map_err(|error| format!("cannot read the client keys in {}: {error}", file.display()))?;
             (text, file.display().to_string())
         }
     };
-    let keys = ClientKeys::parse(&text).map_err(|error| format!("{origin}: {error}"))?;
+    let keys = parse_client_keys(&text).map_err(|error| format!("{origin}: {error}"))?;
     Ok(Some(keys))
 }

@@ -211,6 +211,7 @@ fn answer<B>(renderer: &dyn RenderError) -> Response<ResponseBody<B>> {
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     response.headers_mut().insert(CONTENT_TYPE, renderer.content_type());
     response.headers_mut().insert(PROXY_STATUS, OUR_FAULT);
+    response.extensions_mut().insert(Failed(ErrorKind::Internal));
     response
 }
 
