@@ -32,6 +32,8 @@ pub mod intake;
 pub mod limit;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(any(feature = "respond", feature = "trace"))]
+mod report;
 #[cfg(feature = "request-id")]
 pub mod request_id;
 #[cfg(feature = "respond")]
@@ -42,3 +44,6 @@ pub mod retry;
 pub mod timeout;
 #[cfg(feature = "trace")]
 pub mod trace;
+
+#[cfg(all(test, any(feature = "respond", feature = "trace")))]
+mod test_log;
