@@ -34,6 +34,8 @@ pub mod intake;
 pub mod limit;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(any(feature = "respond", feature = "trace"))]
+mod report;
 #[cfg(feature = "request-id")]
 pub mod request_id;
 #[cfg(feature = "respond")]
@@ -49,3 +51,5 @@ pub mod trace;
 
 #[cfg(any(feature = "auth", feature = "client-auth", feature = "limit"))]
 mod refusable;
+#[cfg(all(test, any(feature = "respond", feature = "trace")))]
+mod test_log;

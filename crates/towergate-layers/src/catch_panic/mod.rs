@@ -65,7 +65,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
-use towergate_core::{Body, BoxError, Error, ErrorKind, headers::PROXY_STATUS, protocol::RenderError};
+use towergate_core::{
+    Body, BoxError, Error, ErrorKind, context::Failed, headers::PROXY_STATUS, protocol::RenderError,
+};
 
 #[cfg(test)]
 mod tests;
