@@ -248,6 +248,7 @@ pub fn carry_over(from: &Extensions) -> Extensions {
     copy::<Deadline>(from, &mut to);
     copy::<Patience>(from, &mut to);
     copy::<ClientName>(from, &mut to);
+    copy::<Downstream>(from, &mut to);
     copy::<CallerCredential>(from, &mut to);
     to
 }
