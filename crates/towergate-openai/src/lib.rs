@@ -3,7 +3,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`service`] | [`OpenAi`](service::OpenAi): the leaf, a tower service over hyper's pooled client |
-//! | [`env`] | `OPENAI_*` |
+//! | [`mod@env`] | `OPENAI_*` |
 //! | [`secret`] | keys from files, FIFOs and the environment, rotating |
 //! | [`routes`] | the route table |
 //! | [`request`] | the shallow look at a request body |

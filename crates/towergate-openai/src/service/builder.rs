@@ -46,10 +46,16 @@ pub struct Builder {
     pool_idle_timeout: Duration,
     pool_max_idle: usize,
     roots: Vec<Vec<u8>>,
-    identity: Option<(Vec<u8>, Arc<SecretBox<Vec<u8>>>)>,
+    identity: Option<Arc<IdentityPem>>,
     proxy: Choice,
     allowed: Vec<HeaderName>,
     answers: AnswerSettings,
+}
+
+/// A client identity, parsed when the leaf is built.
+struct IdentityPem {
+    chain: Vec<u8>,
+    key: SecretBox<Vec<u8>>,
 }
 
 /// HTTP/2 towards the upstream.
@@ -192,7 +198,8 @@ impl Builder {
     /// A client certificate chain and its private key (both PEM). Default none.
     #[must_use]
     pub fn client_identity(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        self.identity = Some((chain.into(), Arc::new(SecretBox::new(Box::new(key.into())))));
+        let key = SecretBox::new(Box::new(key.into()));
+        self.identity = Some(Arc::new(IdentityPem { chain: chain.into(), key }));
         self
     }
 
@@ -266,7 +273,7 @@ impl Builder {
     ) -> Result<Connector, ConfigError> {
         let added = self.root_certificates()?;
         let identity = match &self.identity {
-            Some((chain, key)) => Some(Identity::from_pem(chain, key.expose_secret())?),
+            Some(pem) => Some(Identity::from_pem(&pem.chain, pem.key.expose_secret())?),
             None => None,
         };
         let proxy_is_https = proxy.as_ref().is_some_and(|proxy| proxy.uri.scheme_str() == Some("https"));
