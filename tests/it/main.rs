@@ -1,1 +1,7 @@
-//! The tests.
+//! The whole gateway over real sockets: client, gateway and upstream each on a port of their own.
+//!
+//! Faults are scripted in the simulated upstream, and tests wait for events, never for time.
+
+mod support;
+
+mod matrix;

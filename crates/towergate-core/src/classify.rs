@@ -1,8 +1,10 @@
 //! [`Class`]: what an upstream's answer means, for retry and for the client.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, StatusCode, header::RETRY_AFTER};
+
+use crate::headers::RETRY_AFTER_MS;
 
 /// What an upstream's answer means. A response extension, set by whoever could read the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,9 +77,109 @@ impl Class {
     }
 }
 
+// === impl RetryAfter ===
+
+impl RetryAfter {
+    /// How long an answer asks its reader to wait: `retry-after-ms` (milliseconds; OpenAI's own, and
+    /// finer), else `Retry-After` (seconds or an HTTP date; RFC 9110, section 10.2.3).
+    ///
+    /// Fractions are understood in both. Zero, a date that is not after `now`, and what is neither a
+    /// plain number nor a date say nothing. A number that no [`Duration`] holds is the longest one.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use http::{HeaderMap, HeaderValue};
+    /// use towergate_core::classify::RetryAfter;
+    ///
+    /// let mut headers = HeaderMap::new();
+    /// headers.insert("retry-after", HeaderValue::from_static("2"));
+    /// headers.insert("retry-after-ms", HeaderValue::from_static("1500"));
+    /// let wait = RetryAfter::of(&headers, SystemTime::now());
+    /// assert_eq!(wait, Some(RetryAfter(Duration::from_millis(1500))));
+    /// ```
+    #[must_use]
+    pub fn of(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
+        let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+        text(&RETRY_AFTER_MS)
+            .and_then(|text| plain_number(text, 1_000.0))
+            .or_else(|| {
+                let text = text(&RETRY_AFTER)?;
+                plain_number(text, 1.0)
+                    .or_else(|| httpdate::parse_http_date(text).ok()?.duration_since(now).ok())
+            })
+            .filter(|wait| !wait.is_zero())
+            .map(Self)
+    }
+}
+
+/// Digits and a point: Rust's own parser takes more than that (`inf`, `NaN`, `1e9`, a sign).
+fn plain_number(text: &str, per_second: f64) -> Option<Duration> {
+    if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return None;
+    }
+    let seconds = text.parse::<f64>().ok()? / per_second;
+    Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)).filter(|wait| !wait.is_zero())
+}
+
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The example of RFC 9110, section 5.6.7, in seconds since 1970.
+    const EXAMPLE: u64 = 784_111_777;
+
+    fn wait(fields: &[(&'static str, &str)]) -> Option<Duration> {
+        let headers = fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .collect();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(EXAMPLE - 10);
+        RetryAfter::of(&headers, now).map(|after| after.0)
+    }
+
+    #[test]
+    fn a_wait_is_read_in_all_its_forms() {
+        let ms = Duration::from_millis;
+        assert_eq!(wait(&[("retry-after", "46")]), Some(ms(46_000)));
+        assert_eq!(wait(&[("retry-after", "1.5")]), Some(ms(1_500)));
+        assert_eq!(wait(&[("retry-after", "46"), ("retry-after-ms", "45190")]), Some(ms(45_190)));
+        assert_eq!(wait(&[("retry-after", "2"), ("retry-after-ms", "soon")]), Some(ms(2_000)));
+        for date in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
+            assert_eq!(wait(&[("retry-after", date)]), Some(ms(10_000)), "{date}");
+        }
+        assert_eq!(wait(&[("retry-after", "99999999999999999999999999")]), Some(Duration::MAX));
+    }
+
+    #[test]
+    fn what_is_no_wait_says_nothing() {
+        assert_eq!(wait(&[]), None);
+        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:49:27 GMT")]), None);
+        for text in ["", "0", "0.0", "-1", "+1", "NaN", "inf", "1e3", ".", "1.2.3", "soon", "1s"] {
+            assert_eq!(wait(&[("retry-after", text)]), None, "{text}");
+            assert_eq!(wait(&[("retry-after-ms", text)]), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_panics(ms: Vec<u8>, after: Vec<u8>, now: u32) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("retry-after-ms", ms), ("retry-after", after)] {
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    headers.insert(name, value);
+                }
+            }
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.into());
+            let wait = RetryAfter::of(&headers, now);
+            prop_assert!(wait.is_none_or(|wait| !wait.0.is_zero()));
+        }
+    }
 
     #[test]
     fn statuses_mean_what_the_matrix_says() {

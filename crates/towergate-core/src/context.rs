@@ -8,9 +8,11 @@
 //! | [`Deadline`] | request | total timeout | retry, attempt timeout, leaf |
 //! | [`Patience`] | request | total timeout | retry |
 //! | [`Attempt`] | request | retry | trace, metrics, leaf |
+//! | [`MaxAttempts`] | request | router | retry |
 //! | [`ClientName`] | request | client auth | trace, metrics |
 //! | [`Downstream`] | request | the server's guarded IO | metrics |
-//! | [`CallerCredential`] | request | auth, in pass-through mode | respond |
+//! | [`CallerCredential`] | request, response | auth, in pass-through mode | respond |
+//! | [`Credential`](crate::credentials::Credential) | response | auth, on 400 and above | respond, which removes it |
 //! | [`Answered`] | response | leaf | respond, metrics |
 //! | [`Class`](crate::Class) | response | commit | retry, respond |
 //! | [`RetryAfter`](crate::classify::RetryAfter) | response | commit | retry, respond |
@@ -29,7 +31,7 @@ use std::{
 
 use http::{Extensions, HeaderValue};
 
-use crate::{ErrorKind, Facts, Route, label::Label};
+use crate::{ErrorKind, Facts, Outcome, Route, label::Label};
 
 /// The id of a request, valid as a header.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,6 +50,11 @@ pub struct Patience(pub Instant);
 /// Which attempt this is, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt(pub NonZeroU32);
+
+/// How many attempts this call may take at most, where that is fewer than the retry layer's own
+/// limit: others stand ready to take over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MaxAttempts(pub NonZeroU32);
 
 /// The name of the client key that let the request in; never the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +104,8 @@ pub struct RequestRecord {
     attempts: AtomicU32,
     maybe_billed: AtomicBool,
     upstream_nanos: AtomicU64,
+    client: OnceLock<ClientName>,
+    outcome: OnceLock<Outcome>,
 }
 
 // === impl RequestId ===
@@ -172,6 +181,29 @@ impl RequestRecord {
         let _ = self.route.set(route);
     }
 
+    /// The client key that let the request in.
+    #[must_use]
+    pub fn client(&self) -> Option<&ClientName> {
+        self.client.get()
+    }
+
+    /// For intake: the client key that let the request in.
+    pub fn set_client(&self, client: ClientName) {
+        let _ = self.client.set(client);
+    }
+
+    /// How the request ends, where that is known before its body does: the client was told of an
+    /// error inside a stream, and may hang up before the body itself fails.
+    #[must_use]
+    pub fn settled(&self) -> Option<Outcome> {
+        self.outcome.get().copied()
+    }
+
+    /// For respond: the client is being told inside the stream; the first outcome wins.
+    pub fn settle(&self, outcome: Outcome) {
+        let _ = self.outcome.set(outcome);
+    }
+
     /// Attempts so far, over all providers.
     #[must_use]
     pub fn attempts(&self) -> u32 {
@@ -222,6 +254,7 @@ pub fn carry_over(from: &Extensions) -> Extensions {
     copy::<Arc<Facts>>(from, &mut to);
     copy::<Deadline>(from, &mut to);
     copy::<Patience>(from, &mut to);
+    copy::<MaxAttempts>(from, &mut to);
     copy::<ClientName>(from, &mut to);
     copy::<CallerCredential>(from, &mut to);
     to

@@ -18,6 +18,8 @@
 //! | `commit` | [`CommitLayer`](commit::CommitLayer) | hold the head until the answer is known to be one |
 //! | `auth` | [`AuthLayer`](auth::AuthLayer) | the caller's credentials out, the provider's in |
 
+#[cfg(any(feature = "commit", feature = "timeout"))]
+mod alarm;
 #[cfg(feature = "auth")]
 pub mod auth;
 #[cfg(feature = "catch-panic")]
@@ -32,13 +34,22 @@ pub mod intake;
 pub mod limit;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(any(feature = "respond", feature = "trace"))]
+mod report;
 #[cfg(feature = "request-id")]
 pub mod request_id;
 #[cfg(feature = "respond")]
 pub mod respond;
 #[cfg(feature = "retry")]
 pub mod retry;
+#[cfg(all(test, any(feature = "commit", feature = "timeout")))]
+mod scripted;
 #[cfg(feature = "timeout")]
 pub mod timeout;
 #[cfg(feature = "trace")]
 pub mod trace;
+
+#[cfg(any(feature = "auth", feature = "client-auth", feature = "limit"))]
+mod refusable;
+#[cfg(all(test, any(feature = "respond", feature = "trace")))]
+mod test_log;

@@ -1,1 +1,38 @@
-//! x
+//! An inference gateway for the OpenAI API, made of tower layers.
+//!
+//! The whole is one [`Gateway`]: a `tower::Service` that any hyper or axum app mounts. Its parts
+//! can be had singly: the [`layers`], the [`openai`] service at the bottom, and their common
+//! vocabulary, [`core`].
+//!
+//! ```
+//! use towergate::{Gateway, Provider};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let openai = Provider::openai().api_key("sk-...")?.build()?;
+//! let gateway = Gateway::builder().provider(openai).build()?;
+//! // axum:  Router::new().fallback_service(gateway)
+//! // hyper: TowerToHyperService::new(gateway)
+//! # Ok(()) }
+//! ```
+//!
+//! How the layers stand to each other, and why, is in `docs/stack.md`.
+
+mod client_keys;
+mod error;
+mod gateway;
+mod provider;
+#[cfg(feature = "server")]
+pub mod server;
+mod stack;
+
+pub use towergate_core as core;
+pub use towergate_layers as layers;
+pub use towergate_openai as openai;
+
+pub use self::{
+    client_keys::{InvalidClientKeyLine, parse_client_keys},
+    error::BuildError,
+    gateway::{Gateway, GatewayBuilder, ResponseFuture},
+    provider::{Provider, ProviderBuilder},
+};
+pub use towergate_core::Body;

@@ -112,6 +112,17 @@ impl Body {
             Kind::Stream(_) => false,
         }
     }
+
+    /// Whether nothing of it is still to come from elsewhere: it was collected, or its stream was
+    /// read to the end by some copy, and all of it was kept.
+    #[must_use]
+    pub fn is_buffered(&self) -> bool {
+        match &self.0 {
+            Kind::Empty | Kind::Full(_) => true,
+            Kind::Replay(replay) => replay.is_buffered(),
+            Kind::Stream(_) => false,
+        }
+    }
 }
 
 impl Default for Body {

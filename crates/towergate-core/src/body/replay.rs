@@ -84,6 +84,16 @@ impl Replay {
         matches!(shared.state, State::Reading | State::Ended)
     }
 
+    pub(super) fn is_buffered(&self) -> bool {
+        let shared = lock(&self.shared);
+        match shared.state {
+            // A consumer that knows the length does not ask for the end.
+            State::Reading => shared.source.is_end_stream() || shared.source.size_hint().exact() == Some(0),
+            State::Ended => true,
+            State::Overflowed | State::Failed => false,
+        }
+    }
+
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,

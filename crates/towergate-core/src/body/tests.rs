@@ -171,3 +171,30 @@ fn the_end_is_seen_exactly_once() {
     assert_eq!(observed(Body::from("ab"), once), ["2 bytes", "complete"]);
     assert_eq!(observed(script(&["ab", "c"]), once), ["2 bytes", "dropped"]);
 }
+
+#[test]
+fn a_stream_is_buffered_once_it_was_read_to_its_end() {
+    assert!(Body::from("collected").is_buffered());
+    assert!(!script(&["a"]).is_buffered());
+    let mut first = script(&["a", "b"]).into_replayable(10);
+    let copy = first.try_clone().unwrap();
+    assert!(!copy.is_buffered());
+    next(&mut first);
+    assert!(copy.is_replayable() && !copy.is_buffered());
+    read(&mut first).unwrap();
+    assert!(copy.is_buffered());
+
+    let mut long = script(&["aaaa", "bbbb"]).into_replayable(4);
+    let copy = long.try_clone().unwrap();
+    read(&mut long).unwrap();
+    assert!(!copy.is_buffered());
+}
+
+#[test]
+fn a_stream_of_known_length_is_buffered_without_being_asked_for_its_end() {
+    let mut first = Body::new(http_body_util::Full::new(Bytes::from("ab"))).into_replayable(10);
+    let copy = first.try_clone().unwrap();
+    assert!(!copy.is_buffered());
+    next(&mut first);
+    assert!(copy.is_buffered());
+}

@@ -1,0 +1,146 @@
+use std::{convert::Infallible, sync::Mutex};
+
+use proptest::prelude::*;
+use secrecy::SecretString;
+use tower::{ServiceExt as _, service_fn};
+
+use super::*;
+
+fn key(text: &str) -> ClientKey {
+    ClientKey::new(&SecretString::from(text)).unwrap()
+}
+
+fn keys() -> ClientKeys {
+    let named = [("alice", "tg-alice"), ("bob", "tg-bob"), ("alice", "tg-alice-2")];
+    ClientKeys::new(named.map(|(name, text)| (Label::new(name), key(text)))).unwrap()
+}
+
+/// What the inner service got: the client's name, and the headers.
+async fn send(
+    layer: &ClientAuthLayer,
+    fields: &[(&'static str, &'static str)],
+) -> Result<(Option<String>, HeaderMap), BoxError> {
+    let seen = Mutex::new(None);
+    let service = layer.layer(service_fn(async |request: Request<()>| {
+        *seen.lock().unwrap() = Some(request);
+        Ok::<_, Infallible>(Response::new(()))
+    }));
+    let mut request = Request::new(());
+    for (name, value) in fields {
+        request.headers_mut().append(*name, HeaderValue::from_static(value));
+    }
+    service.oneshot(request).await?;
+    let seen = seen.into_inner().unwrap().unwrap();
+    let client = seen.extensions().get::<ClientName>().map(|ClientName(name)| name.to_string());
+    Ok((client, seen.headers().clone()))
+}
+
+#[tokio::test]
+async fn a_right_key_lets_in_and_goes_no_further() {
+    let cases: [(&[(&str, &str)], &str); 7] = [
+        (&[("authorization", "Bearer tg-alice")], "alice"),
+        (&[("authorization", "bEaReR   tg-alice-2 ")], "alice"),
+        (&[("api-key", "tg-bob")], "bob"),
+        (&[("x-api-key", "tg-bob")], "bob"),
+        (&[("x-api-key", "tg-bob"), ("authorization", "Bearer tg-bob")], "bob"),
+        (&[("authorization", "Bearer junk"), ("authorization", "Bearer tg-bob")], "bob"),
+        (&[("sec-websocket-protocol", "openai-insecure-api-key.tg-bob")], "bob"),
+    ];
+    for (fields, name) in cases {
+        let (client, headers) = send(&ClientAuthLayer::new(keys()), fields).await.unwrap();
+        assert_eq!(client.as_deref(), Some(name));
+        assert!(headers.is_empty(), "{fields:?} left {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_gateways_own_key_stays() {
+    let fields = [("x-api-key", "tg-alice"), ("authorization", "Bearer sk-callers-own"), ("cookie", "a=b")];
+    let (_, headers) = send(&ClientAuthLayer::new(keys()), &fields).await.unwrap();
+    assert_eq!(headers["authorization"], "Bearer sk-callers-own");
+    assert!(headers.contains_key("cookie") && !headers.contains_key("x-api-key"));
+}
+
+#[tokio::test]
+async fn the_other_subprotocols_stay_in_order() {
+    let fields = [
+        ("sec-websocket-protocol", "realtime, openai-insecure-api-key.tg-alice"),
+        ("sec-websocket-protocol", "openai-beta.realtime-v1"),
+    ];
+    let (client, headers) = send(&ClientAuthLayer::new(keys()), &fields).await.unwrap();
+    assert_eq!(client.as_deref(), Some("alice"));
+    assert_eq!(headers["sec-websocket-protocol"], "realtime, openai-beta.realtime-v1");
+    assert_eq!(headers.len(), 1);
+}
+
+#[tokio::test]
+async fn without_a_right_key_nobody_comes_in_and_nothing_is_echoed() {
+    let cases: [&[(&str, &str)]; 10] = [
+        &[],
+        &[("authorization", "Bearer sk-canary")],
+        &[("authorization", "Bearer tg-alice-canary")],
+        &[("authorization", "Bearer tg-alic")],
+        &[("authorization", "Bearer")],
+        &[("authorization", "Bearer ")],
+        &[("authorization", "tg-alice")],
+        &[("authorization", "Basic tg-alice")],
+        &[("api-key", "Bearer tg-alice")],
+        &[("sec-websocket-protocol", "tg-alice, openai-insecure-api-key.canary")],
+    ];
+    for fields in cases {
+        let error = send(&ClientAuthLayer::new(keys()), fields).await.unwrap_err();
+        let error = Error::find(&*error).unwrap();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{fields:?}");
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("Authorization: Bearer <key>") && !text.contains("canary"), "{text}");
+        assert_eq!(text.contains("asks for a client key"), fields.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn off_touches_nothing() {
+    let (client, headers) = send(&ClientAuthLayer::off(), &[("authorization", "Bearer x")]).await.unwrap();
+    assert_eq!(client, None);
+    assert_eq!(headers["authorization"], "Bearer x");
+}
+
+#[test]
+fn a_key_may_be_given_as_its_digest() {
+    // The SHA-256 of "abc" (FIPS 180-2, appendix B.1).
+    let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(ClientKey::from_sha256(hex).unwrap(), key("abc"));
+    assert_eq!(ClientKey::from_sha256(&format!(" {}\n", hex.to_uppercase())).unwrap(), key(" abc\n"));
+    for bad in ["", "abc", &hex[1..], &hex[2..], &format!("{hex}00"), &hex.replace('b', "g")] {
+        assert_eq!(ClientKey::from_sha256(bad), Err(InvalidClientKeys::NotSha256), "{bad}");
+    }
+}
+
+#[test]
+fn keys_that_cannot_work_are_refused() {
+    let of = |text: &str| ClientKey::new(&SecretString::from(text));
+    assert_eq!(of(" \n"), Err(InvalidClientKeys::EmptyKey));
+    assert_eq!(of("tg-\nx"), Err(InvalidClientKeys::NotAHeaderValue));
+    assert_eq!(ClientKeys::new([]).unwrap_err(), InvalidClientKeys::NoKeys);
+    let (one, other) = (Label::new("one"), Label::new("other"));
+    let same = ClientKeys::new([(one.clone(), key("tg-canary")), (other.clone(), key("tg-canary "))]);
+    let error = same.unwrap_err();
+    assert_eq!(error, InvalidClientKeys::SameKey(one, other));
+    assert!(!error.to_string().contains("canary"));
+}
+
+#[test]
+fn nothing_prints_a_key() {
+    let layer = ClientAuthLayer::new(keys());
+    let printed = format!("{layer:?} {:?}", key("tg-alice"));
+    assert!(printed.contains("alice") && !printed.contains("tg-alice"), "{printed}");
+}
+
+proptest! {
+    #[test]
+    fn only_the_known_keys_are_found(text in "tg-[a-z]{0,3}") {
+        let all = ["tg-a", "tg-b", "tg-ab"];
+        let keys = ClientKeys::new(all.map(|text| (Label::new(text), key(text)))).unwrap();
+        let expected = all.iter().find(|known| **known == text);
+        prop_assert_eq!(keys.find(text.as_bytes()).map(Label::as_str), expected.copied());
+    }
+}

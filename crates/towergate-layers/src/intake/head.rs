@@ -1,0 +1,81 @@
+//! What a request's head says: whether it may come in, and how its body is to be read.
+
+use std::fmt;
+
+use http::{
+    HeaderMap, Method, Request, Uri,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+};
+use towergate_core::{Error, ErrorKind, Route, protocol::Routes, route::Reads};
+
+use super::path;
+
+/// How much of a client's own text an error message repeats.
+const ECHOED: usize = 200;
+
+/// The row of the table, for a request that may come in at all.
+pub(super) fn find_route<P: Routes>(
+    protocol: &P,
+    method: &Method,
+    uri: &Uri,
+) -> Result<&'static Route, Error> {
+    if matches!(*method, Method::CONNECT | Method::TRACE) {
+        let message = format!("the method {method} is not served here");
+        return Err(Error::new(ErrorKind::BadRequest, message).with_code("method_not_allowed"));
+    }
+    let path = uri.path();
+    if path::climbs(path) {
+        return Err(Error::new(ErrorKind::BadRequest, "the path has a '.' or '..' segment"));
+    }
+    let base = protocol.base_path();
+    let (below, based) = path::below(path, base);
+    if below.starts_with('/') {
+        let route = protocol.route(method, below);
+        if based || route.bare {
+            return Ok(route);
+        }
+    }
+    let message =
+        format!("nothing is served at {} {}: the API is below {base}", Echoed(method.as_str()), Echoed(path));
+    Err(Error::new(ErrorKind::NotFound, message))
+}
+
+/// Whether the body is one to be collected and read.
+pub(super) fn is_read<B>(route: &Route, request: &Request<B>) -> bool {
+    route.reads == Reads::Json
+        && matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH)
+        && is_json(request.headers())
+        && request
+            .headers()
+            .get_all(CONTENT_ENCODING)
+            .iter()
+            .all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return true };
+    let media = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let suffix = media.len().checked_sub(b"+json".len()).and_then(|at| media.get(at..));
+    media.eq_ignore_ascii_case(b"application/json")
+        || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json"))
+}
+
+/// The length of the body as the client, or the body itself, declares it.
+pub(super) fn declared_length<B: http_body::Body>(request: &Request<B>) -> Option<u64> {
+    let header = request.headers().get(CONTENT_LENGTH);
+    let header = header.and_then(|value| value.to_str().ok()).and_then(|value| value.parse::<u64>().ok());
+    header.max(Some(request.body().size_hint().lower()).filter(|lower| *lower > 0))
+}
+
+/// A client's own text, as far as an error message repeats it.
+struct Echoed<'a>(&'a str);
+
+impl fmt::Display for Echoed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0.chars();
+        for character in rest.by_ref().take(ECHOED) {
+            write!(f, "{}", character.escape_default())?;
+        }
+        if rest.next().is_some() { f.write_str("…") } else { Ok(()) }
+    }
+}

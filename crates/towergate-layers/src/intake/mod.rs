@@ -1,0 +1,389 @@
+//! Looks at a request once, for all the layers below: which route it is, whether it is one that is
+//! served, how large its body is, and what a JSON body says.
+//!
+//! **Where.** Below the total timeout, because a collected upload takes time and only that clock
+//! stops one that trickles; below client authentication, because it takes memory; above whatever
+//! picks a provider by the model. tower has nothing like it: `tower_http`'s body limit knows one
+//! limit and reads nothing.
+//!
+//! **Reads** the method, the path, `Content-Type`, `Content-Encoding`, `Content-Length`, and the
+//! body on routes that are read ([`Reads::Json`](towergate_core::route::Reads::Json)) where a POST, PUT or PATCH carries JSON:
+//! `application/json`, `…+json`, or no content type at all. Such a body is collected once and handed
+//! on as one piece of memory; it is not copied where it came in one frame, and its trailers are
+//! dropped. All other bodies, compressed JSON among them, stream through untouched and are only
+//! counted.
+//!
+//! **Writes** [`Arc<Facts>`](Facts) into the request's extensions, and the route, the facts and the
+//! client's name into the [`RequestRecord`]. A `Content-Length` that cannot be right (beside
+//! `Transfer-Encoding`, or another length than was read) is removed. The time that a body took to
+//! arrive is put down as not the gateway's own.
+//!
+//! **Refuses**, as errors and before a byte of the body is read wherever that is possible:
+//!
+//! | what | kind |
+//! |---|---|
+//! | a path with a `.` or `..` segment, however it is encoded | [`BadRequest`](towergate_core::ErrorKind::BadRequest) |
+//! | the methods CONNECT and TRACE | `BadRequest` |
+//! | a path that is neither below the base path nor a bare one of the table | [`NotFound`](towergate_core::ErrorKind::NotFound) |
+//! | a body over its limit, declared or sent | [`PayloadTooLarge`](towergate_core::ErrorKind::PayloadTooLarge) |
+//! | a body for which no memory is left, over all requests | [`Overloaded`](towergate_core::ErrorKind::Overloaded) |
+//! | a body that the protocol cannot read ([`ReadRequest::read`]) | what it says |
+//! | a client that goes away while it uploads | [`ClientGone`](towergate_core::ErrorKind::ClientGone) |
+//!
+//! An upload that streams and outgrows its limit fails inside the body, and so fails the upstream
+//! request. Unknown paths below the base path, unknown methods and empty segments (`//`) pass:
+//! upstream is the judge.
+//!
+//! **Dropped before the head**, the body is dropped with it, and its memory is given back.
+//! **The response** and its body pass untouched.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Method, Request, Response};
+//! use tower::{ServiceBuilder, ServiceExt as _, service_fn};
+//! use towergate_core::{
+//!     Body, BoxError, Error, ErrorKind, Facts, Route,
+//!     label::Label,
+//!     protocol::{ReadRequest, Routes},
+//!     route::Reads,
+//! };
+//! use towergate_layers::intake::IntakeLayer;
+//!
+//! struct Echo;
+//! static ECHO: Route = Route {
+//!     name: "echo",
+//!     index: 0,
+//!     template: "/echo",
+//!     reads: Reads::Json,
+//!     requires_model: false,
+//!     generates: false,
+//!     holds_answer: false,
+//!     bare: false,
+//! };
+//! impl Routes for Echo {
+//!     fn route(&self, _: &Method, _: &str) -> &'static Route { &ECHO }
+//!     fn base_path(&self) -> &str { "/v1" }
+//! }
+//! impl ReadRequest for Echo {
+//!     fn facts(&self, route: &'static Route) -> Facts { Facts::of_route(route, Label::new("other")) }
+//!     fn read(&self, route: &'static Route, body: &Bytes) -> Result<Facts, Error> {
+//!         if body.starts_with(b"{") { Ok(self.facts(route)) } else {
+//!             Err(Error::new(towergate_core::ErrorKind::BadRequest, "not an object"))
+//!         }
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let service = ServiceBuilder::new().layer(IntakeLayer::new(Echo).max_body(1024)).service(service_fn(
+//!     |request: Request<Body>| async move { Ok::<_, BoxError>(Response::new(request.into_body())) },
+//! ));
+//! let answer = service.clone().oneshot(Request::post("/v1/echo").body(Body::from("{}"))?).await?;
+//! assert_eq!(answer.body().as_bytes(), Some(&b"{}"[..]));
+//!
+//! let refused = service.oneshot(Request::post("/v1/echo").body(Body::from("[]"))?).await.unwrap_err();
+//! assert_eq!(Error::find(&*refused).map(Error::kind), Some(towergate_core::ErrorKind::BadRequest));
+//! # Ok(())
+//! # }
+//! ```
+
+mod collect;
+mod head;
+mod limits;
+mod path;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{
+    Request,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower_layer::Layer;
+use tower_service::Service;
+use towergate_core::{
+    Body, BoxError, Error, Facts, Route,
+    context::{ClientName, RequestRecord},
+    memory::MemoryBudget,
+    protocol::{ReadRequest, Routes},
+};
+
+use self::{collect::Collect, limits::Limits, upload::Upload};
+
+/// Makes [`Intake`]. See the [module](self).
+pub struct IntakeLayer<P> {
+    protocol: Arc<P>,
+    limits: Limits,
+}
+
+/// Looks at each request once. See the [module](self).
+pub struct Intake<S, P> {
+    inner: S,
+    protocol: Arc<P>,
+    limits: Limits,
+}
+
+pin_project! {
+    /// Collects the body where it is read, then is the inner service's future.
+    pub struct ResponseFuture<S, P>
+    where
+        S: Service<Request<Body>>,
+    {
+        #[pin]
+        state: State<S, S::Future>,
+        protocol: Arc<P>,
+        limits: Limits,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    #[project_replace = StateOwned]
+    enum State<S, F> {
+        Refused { error: BoxError },
+        Collecting { collect: Collect, pending: Pending<S> },
+        Called { #[pin] future: F },
+        Done,
+    }
+}
+
+/// A request whose body is being collected, and the instance that was polled ready for it.
+struct Pending<S> {
+    service: S,
+    request: Request<()>,
+    record: Arc<RequestRecord>,
+    route: &'static Route,
+    since: Instant,
+}
+
+// === impl IntakeLayer ===
+
+impl<P> IntakeLayer<P> {
+    /// 64 MiB.
+    pub const MAX_BODY: usize = 64 << 20;
+    /// 1 GiB.
+    pub const MAX_UPLOAD: u64 = 1 << 30;
+    /// 1 GiB.
+    pub const MEMORY: usize = 1 << 30;
+
+    /// Takes requests of a protocol, with the default limits.
+    #[must_use]
+    pub fn new(protocol: P) -> Self {
+        let memory = MemoryBudget::new(Self::MEMORY);
+        let limits = Limits { max_body: Self::MAX_BODY, max_upload: Self::MAX_UPLOAD, memory };
+        Self { protocol: Arc::new(protocol), limits }
+    }
+
+    /// How many bytes a JSON body may have; setting `limits.max_body`. Default:
+    /// [`MAX_BODY`](Self::MAX_BODY).
+    #[must_use]
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.limits.max_body = bytes;
+        self
+    }
+
+    /// How many bytes a body may have that streams through; setting `limits.max_upload`. Default:
+    /// [`MAX_UPLOAD`](Self::MAX_UPLOAD).
+    #[must_use]
+    pub fn max_upload(mut self, bytes: u64) -> Self {
+        self.limits.max_upload = bytes;
+        self
+    }
+
+    /// What all collected bodies together may take; setting `limits.memory`. A body keeps its share
+    /// until its last copy is gone. Default: [`MEMORY`](Self::MEMORY), for this layer alone.
+    #[must_use]
+    pub fn memory(mut self, budget: MemoryBudget) -> Self {
+        self.limits.memory = budget;
+        self
+    }
+}
+
+impl<P> Clone for IntakeLayer<P> {
+    fn clone(&self) -> Self {
+        Self { protocol: Arc::clone(&self.protocol), limits: self.limits.clone() }
+    }
+}
+
+impl<P> fmt::Debug for IntakeLayer<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntakeLayer").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl<S, P> Layer<S> for IntakeLayer<P> {
+    type Service = Intake<S, P>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Intake { inner, protocol: Arc::clone(&self.protocol), limits: self.limits.clone() }
+    }
+}
+
+// === impl Intake ===
+
+impl<S: Clone, P> Clone for Intake<S, P> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), protocol: Arc::clone(&self.protocol), limits: self.limits.clone() }
+    }
+}
+
+impl<S: fmt::Debug, P> fmt::Debug for Intake<S, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake")
+            .field("inner", &self.inner)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, P, B> Service<Request<B>> for Intake<S, P>
+where
+    S: Service<Request<Body>> + Clone,
+    S::Error: Into<BoxError>,
+    P: Routes + ReadRequest,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, P>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let state = self.admit(request).unwrap_or_else(|error| State::Refused { error: error.into() });
+        ResponseFuture { state, protocol: Arc::clone(&self.protocol), limits: self.limits.clone() }
+    }
+}
+
+impl<S, P> Intake<S, P>
+where
+    S: Service<Request<Body>> + Clone,
+    P: Routes + ReadRequest,
+{
+    /// All that can be said before the body.
+    fn admit<B>(&mut self, mut request: Request<B>) -> Result<State<S, S::Future>, Error>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let route = head::find_route(&*self.protocol, request.method(), request.uri())?;
+        let record = RequestRecord::of(request.extensions_mut());
+        record.set_route(route);
+        if let Some(client) = request.extensions().get::<ClientName>() {
+            record.set_client(client.clone());
+        }
+
+        if request.headers().contains_key(TRANSFER_ENCODING) {
+            // RFC 9112, section 6.3: the length is then not to be believed.
+            request.headers_mut().remove(CONTENT_LENGTH);
+        }
+        let declared = head::declared_length(&request);
+        if head::is_read(route, &request) {
+            if declared.is_some_and(|length| length > self.limits.max_body as u64) {
+                return Err(self.limits.body_too_large());
+            }
+            let (parts, body) = request.into_parts();
+            // The instance that was polled ready goes with the request.
+            let clone = self.inner.clone();
+            let service = std::mem::replace(&mut self.inner, clone);
+            let collect = Collect::new(Body::new(body), declared, &self.limits);
+            let request = Request::from_parts(parts, ());
+            let pending = Pending { service, request, record, route, since: Instant::now() };
+            return Ok(State::Collecting { collect, pending });
+        }
+
+        if declared.is_some_and(|length| length > self.limits.max_upload) {
+            return Err(self.limits.upload_too_large());
+        }
+        let facts = Arc::new(self.protocol.facts(route));
+        record.set_facts(Arc::clone(&facts));
+        request.extensions_mut().insert(facts);
+        let limits = &self.limits;
+        let request = request.map(|body| match body.size_hint().upper() {
+            _ if body.is_end_stream() => Body::empty(),
+            Some(upper) if upper <= limits.max_upload => Body::new(body),
+            _ => Body::new(Upload::new(body, limits.max_upload, limits.upload_too_large())),
+        });
+        Ok(State::Called { future: self.inner.call(request) })
+    }
+}
+
+// === impl ResponseFuture ===
+
+impl<S, P> fmt::Debug for ResponseFuture<S, P>
+where
+    S: Service<Request<Body>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+impl<S, P> Future for ResponseFuture<S, P>
+where
+    S: Service<Request<Body>>,
+    S::Error: Into<BoxError>,
+    P: ReadRequest,
+{
+    type Output = Result<S::Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Called { future } => return future.poll(cx).map_err(Into::into),
+                StateProj::Collecting { collect, .. } => {
+                    if let Err(error) = ready!(collect.poll(cx, this.limits)) {
+                        this.state.set(State::Done);
+                        return Poll::Ready(Err(error));
+                    }
+                }
+                StateProj::Refused { .. } => {}
+                StateProj::Done => return Poll::Pending,
+            }
+            match this.state.as_mut().project_replace(State::Done) {
+                StateOwned::Collecting { collect, pending } => {
+                    let future = pending.call(collect.into_bytes(), &**this.protocol)?;
+                    this.state.set(State::Called { future });
+                }
+                StateOwned::Refused { error } => return Poll::Ready(Err(error)),
+                StateOwned::Called { .. } | StateOwned::Done => {}
+            }
+        }
+    }
+}
+
+// === impl Pending ===
+
+impl<S: Service<Request<Body>>> Pending<S> {
+    fn call<P: ReadRequest>(mut self, body: Bytes, protocol: &P) -> Result<S::Future, Error> {
+        self.record.add_upstream_time(self.since.elapsed());
+        let facts = Arc::new(protocol.read(self.route, &body)?);
+        self.record.set_facts(Arc::clone(&facts));
+        self.request.extensions_mut().insert::<Arc<Facts>>(facts);
+        let headers = self.request.headers_mut();
+        if headers.get(CONTENT_LENGTH).is_some_and(|length| !says(length.as_bytes(), body.len())) {
+            headers.remove(CONTENT_LENGTH);
+        }
+        let request = self.request.map(|()| Body::from(body));
+        Ok(self.service.call(request))
+    }
+}
+
+fn says(header: &[u8], length: usize) -> bool {
+    std::str::from_utf8(header).ok().and_then(|text| text.parse().ok()) == Some(length)
+}

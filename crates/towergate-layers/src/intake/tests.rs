@@ -1,0 +1,380 @@
+use std::{collections::VecDeque, convert::Infallible, io};
+
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tokio::sync::Notify;
+use tower::{ServiceExt, service_fn};
+use towergate_core::{ErrorKind, label::Label, route::Reads};
+
+use super::*;
+
+static CHAT: Route = row("chat", 0, Reads::Json, true);
+static FILES: Route = row("files", 1, Reads::Nothing, false);
+static OTHER: Route = row("other", 2, Reads::Nothing, false);
+
+const fn row(name: &'static str, index: usize, reads: Reads, bare: bool) -> Route {
+    Route {
+        name,
+        index,
+        template: "/",
+        reads,
+        requires_model: true,
+        generates: true,
+        holds_answer: true,
+        bare,
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Protocol;
+
+impl Routes for Protocol {
+    fn route(&self, _: &Method, path: &str) -> &'static Route {
+        match path {
+            "/chat" => &CHAT,
+            "/files" => &FILES,
+            _ => &OTHER,
+        }
+    }
+
+    fn base_path(&self) -> &str {
+        "/v1"
+    }
+}
+
+impl ReadRequest for Protocol {
+    fn facts(&self, route: &'static Route) -> Facts {
+        Facts::of_route(route, Label::new("other"))
+    }
+
+    fn read(&self, route: &'static Route, body: &Bytes) -> Result<Facts, Error> {
+        if !body.starts_with(b"{") {
+            return Err(Error::new(ErrorKind::BadRequest, "not an object"));
+        }
+        Ok(Facts { model: Some("read".into()), ..self.facts(route) })
+    }
+}
+
+/// What the inner service saw.
+#[derive(Debug)]
+struct Seen {
+    facts: Option<Arc<Facts>>,
+    headers: HeaderMap,
+    /// Whether the body came in one piece of memory.
+    collected: bool,
+    body: Result<Bytes, BoxError>,
+}
+
+async fn look(request: Request<Body>) -> Result<Response<Seen>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let collected = body.as_bytes().is_some();
+    Ok(Response::new(Seen {
+        facts: parts.extensions.get().cloned(),
+        headers: parts.headers,
+        collected,
+        body: body.collect().await.map(http_body_util::Collected::to_bytes),
+    }))
+}
+
+async fn send<B>(layer: IntakeLayer<Protocol>, request: Request<B>) -> Result<Seen, BoxError>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    layer.layer(service_fn(look)).oneshot(request).await.map(Response::into_body)
+}
+
+fn layer() -> IntakeLayer<Protocol> {
+    IntakeLayer::new(Protocol)
+}
+
+fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(path).body(body.into()).unwrap()
+}
+
+fn kind(result: Result<Seen, BoxError>) -> ErrorKind {
+    Error::find(&*result.unwrap_err()).unwrap().kind()
+}
+
+/// Frames of unknown total length; panics when polled after `fuse` frames.
+struct Frames {
+    frames: VecDeque<Result<Frame<Bytes>, io::Error>>,
+    may_be_read: bool,
+}
+
+fn frames(parts: &[&'static str]) -> Frames {
+    let frames = parts.iter().map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes())))).collect();
+    Frames { frames, may_be_read: true }
+}
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        assert!(self.may_be_read, "the body was read");
+        Poll::Ready(self.frames.pop_front())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[test]
+fn the_service_is_shareable() {
+    fn check<T: Clone + Send + Sync + 'static>(_: &T) {}
+    check(&layer().layer(service_fn(look)));
+}
+
+#[tokio::test]
+async fn a_json_body_is_collected_and_read() {
+    for content_type in [
+        None,
+        Some("application/json"),
+        Some("Application/JSON; charset=utf-8"),
+        Some("application/vnd.x+json"),
+    ] {
+        let mut request = Request::post("/v1/chat").body(frames(&["{\"a\"", ":1", "}"])).unwrap();
+        if let Some(value) = content_type {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(value));
+        }
+        let seen = send(layer(), request).await.unwrap();
+        assert!(seen.collected, "{content_type:?}");
+        assert_eq!(seen.body.unwrap(), "{\"a\":1}");
+        assert_eq!(seen.facts.unwrap().model.as_deref(), Some("read"));
+    }
+}
+
+#[tokio::test]
+async fn one_frame_is_not_copied() {
+    let sent = Bytes::from(vec![b'{'; 100]);
+    let inner = service_fn(async |request: Request<Body>| {
+        let bytes = request.into_body().collect().await.unwrap().to_bytes();
+        Ok::<_, Infallible>(Response::new(bytes))
+    });
+    let got = layer().layer(inner).oneshot(post("/v1/chat", sent.clone())).await.unwrap().into_body();
+    assert_eq!(got.as_ptr(), sent.as_ptr());
+}
+
+#[tokio::test]
+async fn what_is_not_json_streams_through_untouched() {
+    let requests = [
+        Request::post("/v1/files").header(CONTENT_TYPE, "multipart/form-data"),
+        Request::post("/v1/chat").header(CONTENT_TYPE, "multipart/form-data"),
+        Request::post("/v1/chat").header(CONTENT_TYPE, "application/jsonl"),
+        Request::post("/v1/chat").header(CONTENT_ENCODING, "gzip"),
+        Request::get("/v1/chat"),
+        Request::builder().method("BREW").uri("/v1/chat"),
+        Request::post("/v1/unknown//deep?key=1"),
+    ];
+    for request in requests {
+        let seen = send(layer(), request.body(frames(&["x", "y"])).unwrap()).await.unwrap();
+        assert!(!seen.collected);
+        assert_eq!(seen.body.unwrap(), "xy");
+        assert_eq!(seen.facts.unwrap().model, None);
+    }
+}
+
+#[tokio::test]
+async fn facts_and_route_reach_the_record_even_of_a_refused_request() {
+    let mut request = post("/v1/chat", "[]");
+    let record = RequestRecord::of(request.extensions_mut());
+    request.extensions_mut().insert(ClientName(Label::new("team")));
+    assert_eq!(kind(send(layer(), request).await), ErrorKind::BadRequest);
+    assert_eq!(record.route(), Some(&CHAT));
+    assert_eq!(record.client(), Some(&ClientName(Label::new("team"))));
+    assert!(record.facts().is_none());
+
+    let mut request = post("/v1/chat", "{}");
+    let record = RequestRecord::of(request.extensions_mut());
+    send(layer(), request).await.unwrap();
+    assert_eq!(record.facts().unwrap().model.as_deref(), Some("read"));
+}
+
+#[tokio::test]
+async fn only_the_base_path_and_bare_routes_are_served() {
+    for path in ["/v1/chat", "/chat", "/v1/files", "/v1/whatever/x", "/v1"] {
+        assert!(send(layer(), post(path, "{}")).await.is_ok(), "{path}");
+    }
+    for path in ["/files", "/", "/v10/chat", "/admin"] {
+        assert_eq!(kind(send(layer(), post(path, "{}")).await), ErrorKind::NotFound, "{path}");
+    }
+    let options = Request::options("*").body(Body::empty()).unwrap();
+    assert_eq!(kind(send(layer(), options).await), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn the_not_found_text_is_short_and_escaped_and_has_no_query() {
+    let path = format!("/{}é\"?key=canary", "x".repeat(150));
+    let error = send(layer(), post(&path, "{}")).await.unwrap_err().to_string();
+    assert!(error.contains("\\u{e9}\\\"") && error.contains("POST") && error.is_ascii(), "{error}");
+    assert!(!error.contains("canary"));
+    let long = format!("/{}", "y".repeat(10_000));
+    let error = send(layer(), post(&long, "{}")).await.unwrap_err().to_string();
+    assert!(error.len() < 400, "{}", error.len());
+}
+
+#[tokio::test]
+async fn climbing_paths_and_tunnelling_methods_are_refused() {
+    for path in ["/v1/../admin", "/v1/%2e%2E/admin", "/v1/files%2f..%5cx", "/v1/."] {
+        assert_eq!(kind(send(layer(), post(path, "{}")).await), ErrorKind::BadRequest, "{path}");
+    }
+    for method in [Method::CONNECT, Method::TRACE] {
+        let request = Request::builder().method(method).uri("/v1/chat").body(Body::empty()).unwrap();
+        assert_eq!(kind(send(layer(), request).await), ErrorKind::BadRequest);
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_before_it_is_read_or_as_it_grows() {
+    let layer = layer().max_body(10).max_upload(10);
+    for (path, setting) in [("/v1/chat", "limits.max_body"), ("/v1/files", "limits.max_upload")] {
+        let unread = Frames { frames: VecDeque::new(), may_be_read: false };
+        let request = Request::post(path).header(CONTENT_LENGTH, 11).body(unread).unwrap();
+        let error = send(layer.clone(), request).await.unwrap_err();
+        let error = Error::find(&*error).unwrap();
+        assert_eq!((error.kind(), error.setting()), (ErrorKind::PayloadTooLarge, Some(setting)));
+    }
+    let grown = Request::post("/v1/chat").body(frames(&["{34567", "89012"])).unwrap();
+    assert_eq!(kind(send(layer.clone(), grown).await), ErrorKind::PayloadTooLarge);
+    let exact = Request::post("/v1/chat").body(frames(&["{34567", "8901"])).unwrap();
+    assert!(send(layer.clone(), exact).await.is_ok());
+
+    let grown = Request::post("/v1/files").body(frames(&["1234567", "89012"])).unwrap();
+    let error = send(layer.clone(), grown).await.unwrap().body.unwrap_err();
+    assert_eq!(Error::find(&*error).unwrap().kind(), ErrorKind::PayloadTooLarge);
+    let exact = Request::post("/v1/files").body(frames(&["1234567", "890"])).unwrap();
+    assert_eq!(send(layer, exact).await.unwrap().body.unwrap(), "1234567890");
+}
+
+#[tokio::test]
+async fn memory_is_shared_and_comes_back_with_the_last_copy() {
+    let memory = MemoryBudget::new(10);
+    let layer = layer().memory(memory.clone());
+    let inner = service_fn(async |request: Request<Body>| {
+        Ok::<_, Infallible>(Response::new(request.into_body().try_clone().unwrap()))
+    });
+    let service = layer.layer(inner);
+    let copy = service.clone().oneshot(post("/v1/chat", "{23456")).await.unwrap();
+    assert_eq!(memory.used(), 6);
+
+    let error = service.clone().oneshot(post("/v1/chat", "{2345")).await.unwrap_err();
+    let error = Error::find(&*error).unwrap();
+    assert_eq!((error.kind(), error.setting()), (ErrorKind::Overloaded, Some("limits.memory")));
+    assert!(error.retry_after().is_some());
+
+    drop(copy);
+    assert_eq!(memory.used(), 0);
+    assert!(service.clone().oneshot(post("/v1/chat", "{2345")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_request_dropped_while_it_uploads_gives_everything_back() {
+    /// One frame, then silence.
+    struct Stuck(bool, Arc<Notify>);
+    impl http_body::Body for Stuck {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if std::mem::replace(&mut self.0, true) {
+                return Poll::Pending;
+            }
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"{")))))
+        }
+    }
+    impl Drop for Stuck {
+        fn drop(&mut self) {
+            self.1.notify_one();
+        }
+    }
+
+    let memory = MemoryBudget::new(10);
+    let gone = Arc::new(Notify::new());
+    let request = Request::post("/v1/chat").body(Stuck(false, Arc::clone(&gone))).unwrap();
+    let service = layer().memory(memory.clone()).layer(service_fn(look));
+    let mut call = tokio_test::task::spawn(service.oneshot(request));
+    assert!(call.poll().is_pending());
+    assert_eq!(memory.used(), 1);
+    drop(call);
+    gone.notified().await;
+    assert_eq!(memory.used(), 0);
+}
+
+#[tokio::test]
+async fn our_own_error_in_the_upload_is_kept_and_others_are_named() {
+    let fail = |error: io::Error| {
+        let mut body = frames(&["{"]);
+        body.frames.push_back(Err(error));
+        Request::post("/v1/chat").body(body).unwrap()
+    };
+    let clock = towergate_core::Clock::RequestBody;
+    let ours = Error::timeout(clock, std::time::Duration::from_secs(1));
+    assert_eq!(kind(send(layer(), fail(io::Error::other(ours))).await), ErrorKind::Timeout(clock));
+    let gone = io::Error::from(io::ErrorKind::UnexpectedEof);
+    assert_eq!(kind(send(layer(), fail(gone)).await), ErrorKind::ClientGone);
+    let broken = io::Error::from(io::ErrorKind::InvalidInput);
+    assert_eq!(kind(send(layer(), fail(broken)).await), ErrorKind::BadRequest);
+}
+
+#[tokio::test]
+async fn a_content_length_that_cannot_be_right_is_removed() {
+    let length = |value: u64| Request::post("/v1/chat").header(CONTENT_LENGTH, value);
+    let seen = send(layer(), length(2).body(Body::from("{}")).unwrap()).await.unwrap();
+    assert_eq!(seen.headers.get(CONTENT_LENGTH).unwrap(), "2");
+    let seen = send(layer(), length(9).body(Body::from("{}")).unwrap()).await.unwrap();
+    assert!(seen.headers.get(CONTENT_LENGTH).is_none());
+    let both = Request::post("/v1/files").header(CONTENT_LENGTH, 1).header(TRANSFER_ENCODING, "chunked");
+    let seen = send(layer(), both.body(frames(&["abc"])).unwrap()).await.unwrap();
+    assert!(seen.headers.get(CONTENT_LENGTH).is_none());
+}
+
+#[tokio::test]
+async fn trailers_of_an_upload_pass_and_lengths_are_kept() {
+    let mut body = frames(&["abc"]);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", HeaderValue::from_static("1"));
+    body.frames.push_back(Ok(Frame::trailers(trailers.clone())));
+    let request = Request::post("/v1/files").body(body).unwrap();
+    let inner = service_fn(async |request: Request<Body>| {
+        Ok::<_, Infallible>(Response::new(request.into_body().collect().await.unwrap()))
+    });
+    let seen = layer().layer(inner).oneshot(request).await.unwrap();
+    assert_eq!(seen.body().trailers(), Some(&trailers));
+
+    let inner = service_fn(async |request: Request<Body>| {
+        let hint = http_body::Body::size_hint(request.body()).exact();
+        Ok::<_, Infallible>(Response::new((hint, http_body::Body::is_end_stream(request.body()))))
+    });
+    let sized = http_body_util::Full::new(Bytes::from_static(b"abc"));
+    let request = Request::post("/v1/files").body(sized).unwrap();
+    assert_eq!(*layer().layer(inner).oneshot(request).await.unwrap().body(), (Some(3), false));
+    let request = Request::get("/v1/files").body(http_body_util::Empty::new()).unwrap();
+    assert_eq!(*layer().layer(inner).oneshot(request).await.unwrap().body(), (Some(0), true));
+}
+
+#[tokio::test]
+async fn the_instance_that_was_ready_is_called_and_answers_pass() {
+    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, StatusCode>();
+    let mut service = layer().layer(service);
+    handle.allow(1);
+    ServiceExt::<Request<Body>>::ready(&mut service).await.unwrap();
+    let answer = service.call(post("/v1/chat", "{}"));
+    let serve = async {
+        let (_, reply) = handle.next_request().await.unwrap();
+        reply.send_response(StatusCode::IM_A_TEAPOT);
+    };
+    let (answer, ()) = tokio::join!(answer, serve);
+    assert_eq!(answer.unwrap(), StatusCode::IM_A_TEAPOT);
+}

@@ -1,0 +1,393 @@
+//! Turns every error, and every answer of an upstream that failed, into the answer the client is to
+//! get. Outside of it nothing fails any more: `Error = Infallible`.
+//!
+//! **Where.** Outside of all layers that can fail, inside of those that look at what the client gets
+//! (request id, trace, metrics). An error that reaches hyper closes the connection without a word,
+//! so this stands in every stack. tower has nothing like it.
+//!
+//! | from below | status | `x-should-retry` |
+//! |---|---|---|
+//! | an error | [`ErrorKind::status`] | `false` where an upstream was tried |
+//! | an upstream's 2xx, 3xx | as it is | as it is |
+//! | an upstream's 401, for the gateway's own key | 500; its text goes nowhere | `false` |
+//! | an upstream's 401, for the caller's own key ([`CallerCredential`]) | as it is | as it is |
+//! | an upstream's 408, 429 | as it is | `false`, but not where only the wait was too long |
+//! | an upstream's other 4xx | as it is | as it is |
+//! | an upstream's 5xx | 502; a 503 with `Retry-After` stays one | `false` |
+//! | a failing answer that quotes the gateway's key ([`Credential`]) | as it is, with our text | `false` |
+//!
+//! What takes the place of an answer is an envelope made by [`RenderError`]: with `Content-Length`,
+//! `Proxy-Status` (RFC 9209), `Retry-After` and `retry-after-ms` where there is something to wait
+//! for (1 s for a 503 that says nothing else), and `WWW-Authenticate` on our own 401. After several
+//! attempts its message says how many. Answers that no upstream sent ([`Answered`] is missing) pass
+//! as they are.
+//!
+//! **Reads** on the request: [`Arc<RequestRecord>`](RequestRecord), made where there is none. On the
+//! answer: [`Answered`], [`Class`], [`GaveUp`], [`RetryAfter`], [`CallerCredential`], and
+//! [`Credential`], which never leaves this layer. A failing answer that brings one, and whose length
+//! is known and at most [64 KiB](Respond::INSPECTED), is read before its head goes on.
+//!
+//! **Writes** [`Failed`] into the extensions of each answer of our own making, and on every answer
+//! `x-towergate-provider`, `x-towergate-attempts` and `x-towergate-overhead-ms` where they are
+//! known.
+//!
+//! **An error inside the body** of server-sent events is told to the client as one last event
+//! ([`RenderError::event`]), unless it [has been told](towergate_core::Error::is_signalled). Then
+//! the body pauses for a [grace](RespondLayer::grace), and only then fails: hyper forgets what it has
+//! not yet flushed when a body fails. What was sent last decides: inside a half-sent event nothing
+//! can be put, for it would be read as that event's data, so then the transport breaks without a
+//! word. The outcome is noted in the record ([`settle`](RequestRecord::settle)) at once, because the
+//! client may hang up in the pause. Since an event may come on top, such a body has no
+//! `Content-Length`. All other bodies fail as they are, and every other frame passes untouched.
+//!
+//! **Dropped** before the head or in the body, it drops what is below; it keeps nothing.
+//!
+//! **Logs** each error: at `warn` those of the gateway and its upstreams, at `debug`, and by their
+//! code alone, what clients did wrong.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{HeaderValue, Request, Response, StatusCode};
+//! use tower::{ServiceBuilder, ServiceExt as _, service_fn};
+//! use towergate_core::{Body, BoxError, Error, ErrorKind, Route, protocol::RenderError};
+//! use towergate_layers::respond::RespondLayer;
+//!
+//! struct Plain;
+//! impl RenderError for Plain {
+//!     fn body(&self, _: StatusCode, error: &Error) -> Bytes { error.to_string().into() }
+//!     fn content_type(&self) -> HeaderValue { HeaderValue::from_static("text/plain") }
+//!     fn event(&self, _: Option<&'static Route>, error: &Error) -> Bytes {
+//!         format!("event: error\ndata: {error}\n\n").into()
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let service = ServiceBuilder::new().layer(RespondLayer::new(Plain)).service(service_fn(
+//!     |_: Request<Body>| async { Err::<Response<Body>, _>(Error::new(ErrorKind::Draining, "shutting down")) },
+//! ));
+//! let answer = service.oneshot(Request::new(Body::empty())).await?;
+//! assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+//! assert_eq!(answer.headers()["retry-after"], "1");
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod body;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response, header::CONTENT_LENGTH, response::Parts};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower_layer::Layer;
+use tower_service::Service;
+use towergate_core::{
+    BoxError, Error, ErrorKind, context::RequestRecord, credentials::Credential, protocol::RenderError,
+};
+// Named in the module's documentation only.
+#[cfg(doc)]
+use towergate_core::{
+    Class,
+    classify::RetryAfter,
+    context::{Answered, CallerCredential, Failed, GaveUp},
+};
+
+pub use self::body::ResponseBody;
+use self::{
+    answer::{Exchange, Verdict},
+    body::{Stream, Tail},
+};
+
+/// Makes [`Respond`]. See the [module](self).
+#[derive(Clone)]
+pub struct RespondLayer {
+    renderer: Arc<dyn RenderError>,
+    grace: Duration,
+}
+
+/// Answers whatever happens. See the [module](self).
+pub struct Respond<S> {
+    inner: S,
+    renderer: Arc<dyn RenderError>,
+    grace: Duration,
+    /// What `poll_ready` failed with: there is a request to answer only at `call`.
+    failed: Option<BoxError>,
+}
+
+pin_project! {
+    /// The inner service's future; afterwards it may read the body of a failing answer.
+    pub struct ResponseFuture<F, B> {
+        #[pin]
+        state: State<F, B>,
+        exchange: Exchange,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, B> {
+        Failed { error: Option<BoxError> },
+        Called { #[pin] future: F },
+        Inspecting { #[pin] body: B, found: Option<Box<Inspection>> },
+    }
+}
+
+/// A failing answer whose body is looked at before its head goes on.
+struct Inspection {
+    parts: Parts,
+    read: BytesMut,
+    credential: Credential,
+    verdict: Verdict,
+}
+
+// === impl RespondLayer ===
+
+impl RespondLayer {
+    /// 1 s.
+    pub const GRACE: Duration = Duration::from_secs(1);
+
+    /// Answers in the shape that `renderer` gives to errors.
+    pub fn new(renderer: impl RenderError) -> Self {
+        Self { renderer: Arc::new(renderer), grace: Self::GRACE }
+    }
+
+    /// How long a stream stays open after the event that tells of an error: the time in which that
+    /// event has to reach the client. At least a millisecond; default: [`GRACE`](Self::GRACE).
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+}
+
+impl fmt::Debug for RespondLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RespondLayer").field("grace", &self.grace).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for RespondLayer {
+    type Service = Respond<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Respond { inner, renderer: Arc::clone(&self.renderer), grace: self.grace, failed: None }
+    }
+}
+
+// === impl Respond ===
+
+impl<S> Respond<S> {
+    /// The longest body of a failing answer that is searched for the gateway's key: 64 KiB.
+    pub const INSPECTED: u64 = INSPECTED;
+}
+
+const INSPECTED: u64 = 64 << 10;
+
+impl<S: Clone> Clone for Respond<S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            renderer: Arc::clone(&self.renderer),
+            grace: self.grace,
+            failed: None,
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Respond<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Respond")
+            .field("inner", &self.inner)
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, B, ResBody> Service<Request<B>> for Respond<S>
+where
+    S: Service<Request<B>, Response = Response<ResBody>>,
+    S::Error: Into<BoxError>,
+    ResBody: Body<Data = Bytes>,
+    ResBody::Error: Into<BoxError>,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = Infallible;
+    type Future = ResponseFuture<S::Future, ResBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        if self.failed.is_none()
+            && let Err(error) = ready!(self.inner.poll_ready(cx))
+        {
+            self.failed = Some(error.into());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let exchange = Exchange {
+            renderer: Arc::clone(&self.renderer),
+            record: RequestRecord::of(request.extensions_mut()),
+            grace: self.grace,
+            head_only: request.method() == Method::HEAD,
+            started: Instant::now(),
+        };
+        let state = match self.failed.take() {
+            Some(error) => State::Failed { error: Some(error) },
+            None => State::Called { future: self.inner.call(request) },
+        };
+        ResponseFuture { state, exchange }
+    }
+}
+
+// === impl ResponseFuture ===
+
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    E: Into<BoxError>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<ResponseBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let response = match this.state.as_mut().project() {
+                StateProj::Called { future } => match ready!(future.poll(cx)) {
+                    Err(error) => this.exchange.refuse_boxed(error.into()),
+                    Ok(response) => match this.exchange.answer(response) {
+                        Ok(response) => response,
+                        Err((found, body)) => {
+                            this.state.set(State::Inspecting { body, found: Some(found) });
+                            continue;
+                        }
+                    },
+                },
+                StateProj::Failed { error } => match error.take() {
+                    Some(error) => this.exchange.refuse_boxed(error),
+                    None => return Poll::Pending,
+                },
+                StateProj::Inspecting { body, found } => {
+                    let read = match found {
+                        Some(found) => ready!(found.poll(body, cx)),
+                        None => return Poll::Pending,
+                    };
+                    match (read, found.take()) {
+                        (Ok(()), Some(found)) => this.exchange.inspected(*found),
+                        (Err(error), _) => this.exchange.refuse_boxed(error),
+                        (Ok(()), None) => return Poll::Pending,
+                    }
+                }
+            };
+            return Poll::Ready(Ok(response));
+        }
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    fn refuse_boxed<B>(&self, error: BoxError) -> Response<ResponseBody<B>> {
+        match Error::find(&*error) {
+            Some(error) => self.refuse(error),
+            None => {
+                let error = Error::new(ErrorKind::Internal, "the gateway failed inside").with_source(error);
+                self.refuse(&error)
+            }
+        }
+    }
+
+    /// The answer to what came from below, or what has to be looked at before it is known.
+    fn answer<B: Body>(
+        &self,
+        response: Response<B>,
+    ) -> Result<Response<ResponseBody<B>>, (Box<Inspection>, B)> {
+        let (mut parts, body) = response.into_parts();
+        let credential = parts.extensions.remove::<Credential>();
+        let verdict = Verdict::of(&parts);
+        if let (Some(credential), 400.., Verdict::Pass | Verdict::PassForGood, Some(..=INSPECTED)) =
+            (credential, parts.status.as_u16(), &verdict, body.size_hint().exact())
+        {
+            let inspection = Inspection { parts, read: BytesMut::new(), credential, verdict };
+            return Err((Box::new(inspection), body));
+        }
+        Ok(self.conclude(verdict, parts, |exchange, parts| {
+            let is_stream = !exchange.head_only && body::is_event_stream(&parts.headers);
+            let stream = is_stream.then(|| {
+                // An event may come on top of it.
+                parts.headers.remove(CONTENT_LENGTH);
+                Stream {
+                    renderer: Arc::clone(&exchange.renderer),
+                    record: Arc::clone(&exchange.record),
+                    grace: exchange.grace,
+                    tail: Tail::default(),
+                }
+            });
+            ResponseBody::passing(body, stream)
+        }))
+    }
+
+    fn inspected<B>(&self, found: Inspection) -> Response<ResponseBody<B>> {
+        let Inspection { parts, read, credential, verdict } = found;
+        let verdict = if credential.is_leaked_by(&read) { Verdict::leaked(&parts) } else { verdict };
+        self.conclude(verdict, parts, |_, _| ResponseBody::own(read.freeze()))
+    }
+
+    fn conclude<B>(
+        &self,
+        verdict: Verdict,
+        mut parts: Parts,
+        body: impl FnOnce(&Self, &mut Parts) -> ResponseBody<B>,
+    ) -> Response<ResponseBody<B>> {
+        if let Verdict::Replace(error, status) = verdict {
+            return self.replace(parts, error, status);
+        }
+        if matches!(verdict, Verdict::PassForGood) {
+            answer::tell_not_to_retry(&mut parts.headers);
+        }
+        let body = body(self, &mut parts);
+        let mut response = Response::from_parts(parts, body);
+        self.stamp(&mut response);
+        response
+    }
+}
+
+// === impl Inspection ===
+
+impl Inspection {
+    /// Trailers are dropped: the body is in memory, and an error's has none worth the trouble.
+    fn poll<B>(&mut self, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        while let Some(frame) = ready!(body.as_mut().poll_frame(cx)) {
+            match frame.map_err(Into::into) {
+                Ok(frame) => self.read.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

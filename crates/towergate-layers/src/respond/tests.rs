@@ -1,0 +1,504 @@
+use std::{collections::VecDeque, future, sync::atomic::AtomicBool, sync::atomic::Ordering::SeqCst};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt as _, Full};
+use secrecy::SecretString;
+use tower::{ServiceExt as _, service_fn};
+use towergate_core::{
+    Body as CoreBody, Class, Clock, Outcome, Route,
+    classify::RetryAfter,
+    context::{Answered, CallerCredential, Failed, GaveUp},
+    label::Label,
+};
+
+use super::*;
+use crate::test_log::Log;
+
+const CANARY: &str = "sk-canary";
+
+/// `status: message`, and events that begin with `event: error`.
+struct Plain;
+
+impl RenderError for Plain {
+    fn body(&self, status: StatusCode, error: &Error) -> Bytes {
+        format!("{}: {} {error}", status.as_u16(), error.code()).into()
+    }
+
+    fn content_type(&self) -> HeaderValue {
+        HeaderValue::from_static("text/plain")
+    }
+
+    fn event(&self, route: Option<&'static Route>, error: &Error) -> Bytes {
+        assert!(route.is_none());
+        format!("event: error\ndata: {}\n\n", error.code()).into()
+    }
+}
+
+type Answer = Response<ResponseBody<CoreBody>>;
+
+async fn answer_to(
+    request: Request<()>,
+    result: Result<Response<CoreBody>, BoxError>,
+) -> Response<ResponseBody<CoreBody>> {
+    let mut result = Some(result);
+    let inner = service_fn(move |_: Request<()>| future::ready(result.take().unwrap()));
+    RespondLayer::new(Plain).layer(inner).oneshot(request).await.unwrap()
+}
+
+async fn refuse(error: impl Into<BoxError>) -> Answer {
+    answer_to(Request::new(()), Err(error.into())).await
+}
+
+async fn upstream(status: u16, change: impl FnOnce(&mut Response<CoreBody>)) -> Answer {
+    let mut response = Response::new(CoreBody::from("upstream's text"));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response.extensions_mut().insert(Answered { provider: Label::new("openai") });
+    change(&mut response);
+    answer_to(Request::new(()), Ok(response)).await
+}
+
+fn extend(response: &mut Response<CoreBody>, extension: impl Clone + Send + Sync + 'static) {
+    response.extensions_mut().insert(extension);
+}
+
+async fn text(answer: Answer) -> String {
+    String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+fn header<B>(answer: &Response<B>, name: &str) -> Option<String> {
+    answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+}
+
+fn failed<B>(answer: &Response<B>) -> Option<ErrorKind> {
+    answer.extensions().get::<Failed>().map(|failed| failed.0)
+}
+
+#[test]
+fn the_service_is_shareable() {
+    fn check<T: Clone + Send + Sync + 'static>(_: &T) {}
+    let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(CoreBody::empty())));
+    check(&RespondLayer::new(Plain).layer(inner));
+}
+
+#[tokio::test]
+async fn every_error_is_an_answer() {
+    for (kind, status, proxy, should_retry, after) in [
+        (ErrorKind::BadRequest, 400, "http_request_error", None, None),
+        (ErrorKind::Unauthorized, 401, "http_request_denied", None, None),
+        (ErrorKind::NotFound, 404, "http_request_error", None, None),
+        (ErrorKind::PayloadTooLarge, 413, "http_request_error", None, None),
+        (ErrorKind::Timeout(Clock::RequestBody), 408, "http_request_error", None, None),
+        (ErrorKind::Timeout(Clock::Head), 504, "http_response_timeout", Some("false"), None),
+        (ErrorKind::Timeout(Clock::ClientPatience), 504, "http_response_timeout", Some("false"), None),
+        (ErrorKind::Connect, 502, "connection_refused", Some("false"), None),
+        (ErrorKind::Connection, 502, "connection_terminated", Some("false"), None),
+        (ErrorKind::Truncated, 502, "http_response_incomplete", Some("false"), None),
+        (ErrorKind::Unavailable, 503, "destination_unavailable", None, Some("1")),
+        (ErrorKind::Overloaded, 503, "connection_limit_reached", None, Some("1")),
+        (ErrorKind::Draining, 503, "connection_limit_reached", None, Some("1")),
+        (ErrorKind::Internal, 500, "proxy_internal_error", None, None),
+    ] {
+        let answer = refuse(Error::new(kind, "what happened")).await;
+        assert_eq!(answer.status(), status, "{kind:?}");
+        assert_eq!(failed(&answer), Some(kind));
+        let code = kind.code();
+        let expected = format!("towergate; error={proxy}; details=\"{code}\"");
+        assert_eq!(header(&answer, "proxy-status").unwrap(), expected);
+        assert_eq!(header(&answer, "x-should-retry").as_deref(), should_retry, "{kind:?}");
+        assert_eq!(header(&answer, "retry-after").as_deref(), after, "{kind:?}");
+        let challenge = (status == 401).then_some("Bearer");
+        assert_eq!(header(&answer, "www-authenticate").as_deref(), challenge);
+        assert_eq!(header(&answer, "content-type").unwrap(), "text/plain");
+        let length = header(&answer, "content-length").unwrap();
+        let text = text(answer).await;
+        assert_eq!(text, format!("{status}: {code} what happened"));
+        assert_eq!(length, text.len().to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_wait_is_told_in_both_units_and_rounded_up() {
+    for (wait, seconds, millis) in [(0, "1", "1"), (1_500, "2", "1500"), (45_190, "46", "45190")] {
+        let error = Error::new(ErrorKind::Overloaded, "full").with_retry_after(Duration::from_millis(wait));
+        let answer = refuse(error).await;
+        assert_eq!(header(&answer, "retry-after").unwrap(), seconds);
+        assert_eq!(header(&answer, "retry-after-ms").unwrap(), millis);
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_error_is_ours_and_its_text_stays_inside() {
+    let answer = refuse(format!("leaked {CANARY}")).await;
+    assert_eq!(
+        (answer.status(), failed(&answer)),
+        (StatusCode::INTERNAL_SERVER_ERROR, Some(ErrorKind::Internal))
+    );
+    assert!(!text(answer).await.contains(CANARY));
+    let wrapped = std::io::Error::other(Error::new(ErrorKind::Draining, "stopped"));
+    assert_eq!(failed(&refuse(wrapped).await), Some(ErrorKind::Draining));
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_ready_is_an_answer_too() {
+    let (service, mut handle) = tower_test::mock::pair::<Request<()>, Response<CoreBody>>();
+    let mut service = RespondLayer::new(Plain).layer(service);
+    handle.send_error(Error::new(ErrorKind::Unavailable, "none left"));
+    let answer = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn what_is_no_failure_passes() {
+    for status in [200, 204, 302, 400, 403, 404, 409, 422, 451] {
+        let answer = upstream(status, |response| {
+            response.headers_mut().insert("x-other", HeaderValue::from_static("kept"));
+        })
+        .await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(failed(&answer), None);
+        assert_eq!(header(&answer, "x-should-retry"), None);
+        assert_eq!(header(&answer, "proxy-status"), None);
+        assert_eq!(header(&answer, "x-other").unwrap(), "kept");
+        assert_eq!(header(&answer, "x-towergate-provider").unwrap(), "openai");
+        assert_eq!(text(answer).await, "upstream's text");
+    }
+    // An answer that no upstream sent is none of our business.
+    let mut own = Response::new(CoreBody::from("mine"));
+    *own.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    let answer = answer_to(Request::new(()), Ok(own)).await;
+    assert_eq!(
+        (answer.status(), header(&answer, "x-towergate-provider")),
+        (StatusCode::INTERNAL_SERVER_ERROR, None)
+    );
+    assert_eq!(text(answer).await, "mine");
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_the_gateways_fault_unless_it_is_the_callers() {
+    let answer = upstream(401, |_| {}).await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(failed(&answer), Some(ErrorKind::UpstreamAuth));
+    assert_eq!(header(&answer, "x-should-retry").unwrap(), "false");
+    assert!(header(&answer, "proxy-status").unwrap().ends_with("; received-status=401"));
+    let body = text(answer).await;
+    assert!(body.contains("upstream_auth_failed") && body.contains("openai"), "{body}");
+    assert!(!body.contains("upstream's text"));
+
+    let answer = upstream(401, |response| extend(response, CallerCredential)).await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(text(answer).await, "upstream's text");
+}
+
+#[tokio::test]
+async fn server_errors_are_ours_to_tell() {
+    for status in [500, 502, 503, 504, 529, 599] {
+        let answer = upstream(status, |response| {
+            response.headers_mut().insert("x-request-id", HeaderValue::from_static("req_up"));
+            response.headers_mut().insert("x-other", HeaderValue::from_static("gone"));
+        })
+        .await;
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+        let kind = ErrorKind::UpstreamStatus(StatusCode::from_u16(status).unwrap());
+        assert_eq!(failed(&answer), Some(kind));
+        assert_eq!(header(&answer, "x-should-retry").unwrap(), "false");
+        assert_eq!(header(&answer, "x-request-id").unwrap(), "req_up");
+        assert_eq!(header(&answer, "x-other"), None);
+        assert_eq!(header(&answer, "x-towergate-provider").unwrap(), "openai");
+        assert!(header(&answer, "proxy-status").unwrap().ends_with(&format!("; received-status={status}")));
+        assert_eq!(header(&answer, "retry-after"), None);
+        let body = text(answer).await;
+        assert!(body.contains(&status.to_string()) && !body.contains("upstream's text"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_503_that_asks_to_wait_stays_one() {
+    let answer = upstream(503, |response| {
+        response.headers_mut().insert("retry-after", HeaderValue::from_static("7"));
+    })
+    .await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        (header(&answer, "retry-after").as_deref(), header(&answer, "retry-after-ms")),
+        (Some("7"), None)
+    );
+    assert_eq!(header(&answer, "x-should-retry").unwrap(), "false");
+    assert!(text(answer).await.starts_with("503: upstream_error"));
+
+    let answer = upstream(503, |response| {
+        response.extensions_mut().insert(RetryAfter(Duration::from_millis(2500)));
+    })
+    .await;
+    assert_eq!(header(&answer, "retry-after").unwrap(), "3");
+}
+
+#[tokio::test]
+async fn limits_pass_and_are_final_unless_only_the_wait_was_too_long() {
+    for status in [408, 429] {
+        let answer = upstream(status, |response| {
+            response.headers_mut().insert("retry-after", HeaderValue::from_static("20"));
+            response.extensions_mut().insert(GaveUp::Exhausted);
+        })
+        .await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(header(&answer, "x-should-retry").unwrap(), "false");
+        assert_eq!(header(&answer, "retry-after").unwrap(), "20");
+        assert_eq!(text(answer).await, "upstream's text");
+
+        let wait = upstream(status, |response| extend(response, GaveUp::WaitTooLong));
+        assert_eq!(header(&wait.await, "x-should-retry"), None);
+        let said = upstream(status, |response| {
+            response.headers_mut().insert("x-should-retry", HeaderValue::from_static("true"));
+        });
+        assert_eq!(header(&said.await, "x-should-retry").unwrap(), "true");
+    }
+    let quota = upstream(403, |response| extend(response, Class::QuotaExhausted)).await;
+    assert_eq!(
+        (quota.status(), header(&quota, "x-should-retry").as_deref()),
+        (StatusCode::FORBIDDEN, Some("false"))
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_quotes_the_key_is_withheld() {
+    let credential = Credential::new(&SecretString::from(CANARY)).unwrap();
+    for (status, body, withheld) in [
+        (400, format!("bad key {CANARY}"), true),
+        (429, CANARY.to_owned(), true),
+        (400, "harmless".to_owned(), false),
+        (200, CANARY.to_owned(), false),
+    ] {
+        let answer = upstream(status, |response| {
+            *response.body_mut() = CoreBody::new(Full::new(Bytes::from(body.clone())));
+            response.extensions_mut().insert(credential.clone());
+        })
+        .await;
+        assert_eq!(answer.status(), status);
+        assert!(answer.extensions().get::<Credential>().is_none());
+        assert_eq!(failed(&answer).is_some(), withheld, "{body}");
+        let got = text(answer).await;
+        if withheld {
+            assert!(!got.contains(CANARY) && got.contains("withheld"), "{got}")
+        } else {
+            assert_eq!(got, body)
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_way_is_told_in_headers_and_text() {
+    let mut request = Request::new(());
+    let record = RequestRecord::of(request.extensions_mut());
+    (0..3).for_each(|_| record.count_attempt());
+    let inner = service_fn(move |_: Request<()>| {
+        let record = Arc::clone(&record);
+        async move {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            record.add_upstream_time(Duration::from_millis(400));
+            let error = Error::new(ErrorKind::Connect, "no connection").with_provider(Label::new("openai"));
+            Err::<Response<CoreBody>, BoxError>(error.with_code("special").into())
+        }
+    });
+    let answer = RespondLayer::new(Plain).layer(inner).oneshot(request).await.unwrap();
+    assert_eq!(header(&answer, "x-towergate-attempts").unwrap(), "3");
+    let overhead: f64 = header(&answer, "x-towergate-overhead-ms").unwrap().parse().unwrap();
+    assert!((99.0..110.0).contains(&overhead), "{overhead}");
+    let body = text(answer).await;
+    assert_eq!(body, "502: special provider \"openai\": no connection (after 3 attempts)");
+}
+
+#[tokio::test]
+async fn head_gets_the_headers_without_the_body() {
+    let request = Request::head("/").body(()).unwrap();
+    let answer = answer_to(request, Err(Error::new(ErrorKind::NotFound, "nothing here").into())).await;
+    assert_eq!(header(&answer, "content-length").unwrap(), "27");
+    assert!(answer.body().is_end_stream());
+    assert_eq!(text(answer).await, "");
+}
+
+/// Frames, then what `end` says; tells when it is dropped.
+struct Frames {
+    frames: VecDeque<Frame<Bytes>>,
+    end: Option<Error>,
+    stuck: bool,
+    dropped: Arc<AtomicBool>,
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.frames.pop_front() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None if self.stuck => Poll::Pending,
+            None => Poll::Ready(self.end.take().map(Err)),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(
+            self.frames.iter().filter_map(|frame| frame.data_ref()).map(Bytes::len).sum::<usize>() as u64,
+        )
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        self.dropped.store(true, SeqCst);
+    }
+}
+
+fn frames(data: &[&'static str], end: Option<Error>) -> (Frames, Arc<AtomicBool>) {
+    let dropped = Arc::<AtomicBool>::default();
+    let frames = data.iter().map(|data| Frame::data(Bytes::from_static(data.as_bytes()))).collect();
+    (Frames { frames, end, stuck: false, dropped: Arc::clone(&dropped) }, dropped)
+}
+
+async fn stream(
+    body: Frames,
+    headers: &[(header::HeaderName, &'static str)],
+) -> (Response<ResponseBody<Frames>>, Arc<RequestRecord>) {
+    let mut response = Response::new(body);
+    response
+        .headers_mut()
+        .extend(headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))));
+    let mut request = Request::new(());
+    let record = RequestRecord::of(request.extensions_mut());
+    let mut response = Some(response);
+    let inner =
+        service_fn(move |_: Request<()>| future::ready(Ok::<_, Infallible>(response.take().unwrap())));
+    (RespondLayer::new(Plain).layer(inner).oneshot(request).await.unwrap(), record)
+}
+
+const EVENTS: (header::HeaderName, &str) = (header::CONTENT_TYPE, "text/event-stream; charset=utf-8");
+
+fn cut() -> Option<Error> {
+    Some(Error::new(ErrorKind::Truncated, "cut"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streams_error_is_an_event_then_a_pause_then_an_error() {
+    let (body, dropped) = frames(&["data: 1\n\n"], cut());
+    let (answer, record) = stream(body, &[EVENTS, (header::CONTENT_LENGTH, "900")]).await;
+    assert_eq!(header(&answer, "content-length"), None);
+    let mut body = tokio_test::task::spawn(answer.into_body());
+    assert_eq!(body.size_hint().exact(), None);
+    let mut next = || body.enter(|cx, body| body.poll_frame(cx));
+    let data = |frame: Poll<Option<Result<Frame<Bytes>, BoxError>>>| match frame {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(data(next()), "data: 1\n\n");
+    assert_eq!(record.settled(), None);
+    assert_eq!(data(next()), "event: error\ndata: upstream_truncated\n\n");
+    assert!(dropped.load(SeqCst), "the upstream is let go at once");
+    assert_eq!(record.settled(), Some(Outcome::Truncated));
+    assert!(next().is_pending());
+    tokio::time::advance(Duration::from_millis(900)).await;
+    assert!(next().is_pending());
+    tokio::time::advance(Duration::from_millis(200)).await;
+    match next() {
+        Poll::Ready(Some(Err(error))) => {
+            assert_eq!(Error::find(&*error).unwrap().kind(), ErrorKind::Truncated)
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(next(), Poll::Ready(None)));
+    assert!(body.is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_left_out_where_it_would_do_harm() {
+    let signalled = || cut().map(Error::already_signalled);
+    for (data, end) in [("data: 1\n\n", signalled()), ("data: {\"half", cut())] {
+        let (body, _) = frames(&[data], end);
+        let started = Instant::now();
+        let mut body = stream(body, &[EVENTS]).await.0.into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), data);
+        body.frame().await.unwrap().unwrap_err();
+        // What was sent before is flushed all the same.
+        assert!(started.elapsed() >= RespondLayer::GRACE);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_bodies_fail_as_they_are() {
+    let gzip = (header::CONTENT_ENCODING, "gzip");
+    for headers in [&[][..], &[(header::CONTENT_TYPE, "application/json")], &[EVENTS, gzip]] {
+        let (body, _) = frames(&["x"], cut());
+        let started = Instant::now();
+        let (answer, record) = stream(body, headers).await;
+        let mut body = answer.into_body();
+        assert_eq!(body.size_hint().exact(), Some(1));
+        body.frame().await.unwrap().unwrap();
+        body.frame().await.unwrap().unwrap_err();
+        assert_eq!((started.elapsed(), record.settled()), (Duration::ZERO, None));
+    }
+}
+
+#[tokio::test]
+async fn frames_and_trailers_pass_in_streams_too() {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", HeaderValue::from_static("1"));
+    for headers in [&[][..], &[EVENTS]] {
+        let (mut body, _) = frames(&["data: 1\n", "\n"], None);
+        body.frames.push_back(Frame::trailers(trailers.clone()));
+        let collected = stream(body, headers).await.0.into_body().collect().await.unwrap();
+        assert_eq!(collected.trailers(), Some(&trailers));
+        assert_eq!(collected.to_bytes(), "data: 1\n\n");
+    }
+    let empty = upstream(200, |response| *response.body_mut() = CoreBody::empty()).await;
+    assert!(empty.body().is_end_stream());
+    assert_eq!(empty.body().size_hint().exact(), Some(0));
+}
+
+#[tokio::test]
+async fn a_drop_reaches_what_is_below() {
+    let (mut body, dropped) = frames(&["data: 1\n\n"], None);
+    body.stuck = true;
+    let mut body = stream(body, &[EVENTS]).await.0.into_body();
+    body.frame().await.unwrap().unwrap();
+    assert!(!dropped.load(SeqCst));
+    drop(body);
+    assert!(dropped.load(SeqCst));
+
+    let (held, dropped) = frames(&[], None);
+    let mut held = Some(held);
+    let inner = service_fn(move |_: Request<()>| {
+        let held = held.take();
+        async move {
+            future::pending::<()>().await;
+            drop(held);
+            Ok::<_, Infallible>(Response::new(CoreBody::empty()))
+        }
+    });
+    let mut call = tokio_test::task::spawn(RespondLayer::new(Plain).layer(inner).oneshot(Request::new(())));
+    assert!(call.poll().is_pending());
+    drop(call);
+    assert!(dropped.load(SeqCst));
+}
+
+#[tokio::test]
+async fn no_log_line_quotes_a_client_or_an_upstream() {
+    let (log, _guard) = Log::capture();
+    let credential = Credential::new(&SecretString::from(CANARY)).unwrap();
+    for status in [400, 401, 429, 500] {
+        let answer = upstream(status, |response| {
+            *response.body_mut() = CoreBody::from(format!("wrong key {CANARY}"));
+            response.extensions_mut().insert(credential.clone());
+        })
+        .await;
+        assert!(!format!("{answer:?}").contains(CANARY));
+    }
+    refuse(Error::new(ErrorKind::NotFound, format!("nothing at /{CANARY}"))).await;
+    refuse(Error::new(ErrorKind::BadAnswer, "no JSON").with_source(format!("invalid {CANARY}"))).await;
+    refuse(Error::new(ErrorKind::Connect, "refused").with_source("os error 111")).await;
+    let log = log.text();
+    assert!(!log.contains(CANARY), "{log}");
+    assert!(log.contains("os error 111") && log.contains("status=401"), "{log}");
+}

@@ -1,0 +1,252 @@
+//! Keys from files, FIFOs and the environment, rotating without a restart.
+//!
+//! A [`SecretFile`] is opened once. What it gives, a [`RotatingKey`], is a
+//! [`CredentialSource`] for the auth layer: asked for each attempt, it answers from memory.
+//!
+//! | the path names | read | afterwards |
+//! |---|---|---|
+//! | a regular file (Docker, Kubernetes, systemd) | at once | looked at every [few seconds](SecretFile::poll_interval), through links: a swap of Kubernetes' `..data` is a change |
+//! | a FIFO (Doppler's `--mount`) | to its end, within a [time limit](SecretFile::time_limit) | never opened again |
+//!
+//! The content is the bare key, a JSON object that holds it under the variable's name, or lines of
+//! `NAME=value` as in an env file, `export` and quotes allowed.
+//!
+//! A change that cannot be read, or holds no key, is logged once, and the old key stays. Errors and
+//! logs name the variable and the path, and never show what was read. When the last clone of a
+//! [`RotatingKey`] is dropped, nothing looks at the file any more.
+//!
+//! ```
+//! use towergate_core::credentials::CredentialSource as _;
+//! use towergate_openai::secret::SecretFile;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = std::env::temp_dir().join(format!("towergate-doctest-{}", std::process::id()));
+//! # std::fs::create_dir_all(&directory)?;
+//! let path = directory.join("openai-key");
+//! std::fs::write(&path, "OPENAI_API_KEY=\"sk-example\"\n")?;
+//!
+//! let key = SecretFile::new("OPENAI_API_KEY", &path).open().await?;
+//! assert_eq!(key.credential().unwrap().bearer(), "Bearer sk-example");
+//! assert!(!format!("{key:?}").contains("sk-example"));
+//! # std::fs::remove_dir_all(&directory)?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod file;
+mod format;
+#[cfg(all(test, unix))]
+mod tests;
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinHandle;
+use towergate_core::credentials::{Credential, CredentialSource, InvalidCredential};
+
+use self::file::Fingerprint;
+
+/// A file or FIFO that holds a key.
+#[derive(Debug, Clone)]
+pub struct SecretFile {
+    variable: Arc<str>,
+    path: PathBuf,
+    time_limit: Duration,
+    poll_interval: Duration,
+}
+
+/// A key that may change while requests are under way. Cheap to clone; clones share it.
+#[derive(Clone)]
+pub struct RotatingKey(Arc<Inner>);
+
+struct Inner {
+    current: Arc<ArcSwap<Credential>>,
+    watch: Option<JoinHandle<()>>,
+}
+
+/// Why a file gave no key. Names the variable and the path; shows nothing of the content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretError {
+    variable: Arc<str>,
+    path: PathBuf,
+    problem: Problem,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Problem {
+    #[error("cannot be read ({0})")]
+    Io(io::ErrorKind),
+    #[error("is neither a regular file nor a FIFO")]
+    NotAFile,
+    #[error("is larger than 1 MiB")]
+    TooLarge,
+    #[error("is not UTF-8")]
+    NotText,
+    #[error("is empty")]
+    Empty,
+    #[error("begins like JSON and is none")]
+    BrokenJson,
+    #[error("holds neither one bare key nor a value under the variable's name")]
+    NotThere,
+    #[error("holds no key: {0}")]
+    Invalid(InvalidCredential),
+    #[error("gave nothing within {}", Seconds(*.0))]
+    Slow(Duration),
+}
+
+struct Seconds(Duration);
+
+// === impl SecretFile ===
+
+impl SecretFile {
+    /// A key that `path` holds; `variable` is its name in JSON and env format, and in errors.
+    #[must_use]
+    pub fn new(variable: &str, path: impl Into<PathBuf>) -> Self {
+        Self {
+            variable: variable.into(),
+            path: path.into(),
+            time_limit: Duration::from_secs(10),
+            poll_interval: Duration::from_secs(2),
+        }
+    }
+
+    /// How long the first read may take: a FIFO may have no writer. Default 10 s.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// How often a regular file is looked at. Default 2 s.
+    #[must_use]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
+        self
+    }
+
+    /// Reads the key, and follows a regular file from then on. Needs a tokio runtime with IO and
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be read in time, or holds no key.
+    pub async fn open(self) -> Result<RotatingKey, SecretError> {
+        let (credential, fingerprint) = self.read().await.map_err(|problem| self.error(problem))?;
+        let current = Arc::new(ArcSwap::from_pointee(credential));
+        let watch = fingerprint.map(|seen| tokio::spawn(self.follow(seen, Arc::clone(&current))));
+        Ok(RotatingKey(Arc::new(Inner { current, watch })))
+    }
+
+    async fn read(&self) -> Result<(Credential, Option<Fingerprint>), Problem> {
+        let content = match tokio::time::timeout(self.time_limit, file::read(&self.path)).await {
+            Ok(read) => read?,
+            Err(_) => return Err(Problem::Slow(self.time_limit)),
+        };
+        let text = secrecy::ExposeSecret::expose_secret(&content.text);
+        let key = format::parse(text, &self.variable)?;
+        let credential = Credential::new(&key).map_err(Problem::Invalid)?;
+        Ok((credential, content.fingerprint))
+    }
+
+    async fn follow(self, seen: Fingerprint, current: Arc<ArcSwap<Credential>>) {
+        // `None` while the file is not there, or could not be looked at.
+        let mut seen = Some(seen);
+        loop {
+            tokio::time::sleep(self.poll_interval).await;
+            let now = Fingerprint::of(&self.path).await.ok();
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            match self.read().await {
+                Ok((_, None)) => {
+                    tracing::warn!(variable = %self.variable, path = %self.path.display(),
+                        "the secret's file became a FIFO; the key stays as it is from now on");
+                    return;
+                }
+                Ok((credential, fingerprint)) => {
+                    // It may have changed again since we looked.
+                    seen = fingerprint;
+                    current.store(Arc::new(credential));
+                    tracing::info!(variable = %self.variable, path = %self.path.display(), "the key was replaced");
+                }
+                Err(problem) => tracing::warn!(
+                    error = %self.error(problem),
+                    "the new content of a secret's file was not taken over; the old key stays"
+                ),
+            }
+        }
+    }
+
+    fn error(&self, problem: Problem) -> SecretError {
+        SecretError { variable: Arc::clone(&self.variable), path: self.path.clone(), problem }
+    }
+}
+
+// === impl RotatingKey ===
+
+impl RotatingKey {
+    /// A key that does not change.
+    #[must_use]
+    pub fn fixed(credential: Credential) -> Self {
+        Self(Arc::new(Inner { current: Arc::new(ArcSwap::from_pointee(credential)), watch: None }))
+    }
+}
+
+impl CredentialSource for RotatingKey {
+    fn credential(&self) -> Option<Credential> {
+        Some(Credential::clone(&self.0.current.load()))
+    }
+}
+
+impl fmt::Debug for RotatingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RotatingKey").field("follows_a_file", &self.0.watch.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+    }
+}
+
+// === impl SecretError ===
+
+impl SecretError {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: the file {} {}", self.variable, self.path.display(), self.problem)
+    }
+}
+
+impl std::error::Error for SecretError {}
+
+// === impl Problem ===
+
+impl Problem {
+    fn io(error: io::Error) -> Self {
+        Self::Io(error.kind())
+    }
+}
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s", self.0.as_secs_f64())
+    }
+}

@@ -1,0 +1,129 @@
+//! The bodies on both sides of hyper's client: what is uploaded, and what comes back.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use towergate_core::{Body, BoxError, Error};
+
+use super::error::{self, Upstream};
+
+/// Why an upload failed, as its body said it.
+///
+/// hyper hands the error of a request body on over HTTP/1.1; over HTTP/2 it only resets the stream,
+/// and the cause would be lost. So it is kept here, and asked for first when a request fails.
+#[derive(Debug, Default)]
+pub(super) struct UploadFailure(Mutex<Option<BoxError>>);
+
+/// A request body that keeps its own error.
+#[derive(Debug)]
+pub(super) struct Upload {
+    inner: Body,
+    failure: Option<Arc<UploadFailure>>,
+}
+
+/// What hyper is told in place of the error that was kept.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body failed")]
+struct UploadFailed;
+
+/// An answer's body, whose errors are ours.
+#[derive(Debug)]
+pub(super) struct Answer {
+    inner: Incoming,
+    upstream: Arc<Upstream>,
+    upload: Option<Arc<UploadFailure>>,
+    failed: bool,
+}
+
+// === impl UploadFailure ===
+
+impl UploadFailure {
+    pub(super) fn take(&self) -> Option<Error> {
+        self.slot().take().map(error::of_upload)
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<BoxError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Upload ===
+
+impl Upload {
+    /// A body that is in memory cannot fail, and needs no place to keep its error.
+    pub(super) fn new(inner: Body) -> (Self, Option<Arc<UploadFailure>>) {
+        let failure = inner.as_bytes().is_none().then(Arc::<UploadFailure>::default);
+        (Self { inner, failure: failure.clone() }, failure)
+    }
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        Poll::Ready(match (frame, &self.failure) {
+            (Some(Err(error)), Some(failure)) => {
+                *failure.slot() = Some(error);
+                Some(Err(UploadFailed.into()))
+            }
+            (frame, _) => frame,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    pub(super) fn new(inner: Incoming, upstream: Arc<Upstream>, upload: Option<Arc<UploadFailure>>) -> Self {
+        Self { inner, upstream, upload, failed: false }
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| {
+                self.failed = true;
+                let upload = self.upload.as_ref().and_then(|upload| upload.take());
+                upload.unwrap_or_else(|| error::of_body(error, &self.upstream))
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.failed || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

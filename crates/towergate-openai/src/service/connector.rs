@@ -1,0 +1,273 @@
+//! From a host to a connection: DNS, TCP, a proxy where there is one, and TLS, under one clock.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderValue, Uri};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::{
+    client::legacy::connect::{
+        Connected, Connection, HttpConnector,
+        dns::{GaiAddrs, GaiResolver, Name},
+        proxy::Tunnel,
+    },
+    rt::TokioIo,
+};
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tower_service::Service;
+use towergate_core::{BoxError, Clock, Error};
+
+use super::{
+    error::{LookupFailed, ProxyUnreachable, TunnelRefused},
+    proxy::Proxy,
+};
+
+type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+type Http = HttpConnector<Resolver>;
+
+/// The connector of hyper's client.
+///
+/// Always ready, as the parts that it is made of are.
+#[derive(Debug, Clone)]
+pub(super) struct Connector {
+    tls: HttpsConnector<Route>,
+    limit: Duration,
+}
+
+/// The settings of a connection.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) limit: Duration,
+    pub(super) keep_alive: Option<Duration>,
+    /// TLS towards the upstream.
+    pub(super) tls: ClientConfig,
+    /// The proxy, and TLS towards it.
+    pub(super) proxy: Option<(Proxy, ClientConfig)>,
+    /// Whether plain http goes through a tunnel too: HTTP/2 has no absolute form that a proxy of
+    /// HTTP/1.1 would know.
+    pub(super) tunnel_plain: bool,
+}
+
+/// How the first hop is reached.
+#[derive(Debug, Clone)]
+enum Route {
+    Direct(Http),
+    Proxied { tunnel: Tunnel<ProxyHop>, forward: ProxyHop, uri: Uri, tunnel_plain: bool },
+}
+
+/// The way to the proxy itself; tells its own failures from those of the tunnel.
+#[derive(Debug, Clone)]
+struct ProxyHop(HttpsConnector<Http>);
+
+/// A connection to the first hop.
+#[derive(Debug)]
+pub(super) struct Hop {
+    io: MaybeHttpsStream<TokioIo<TcpStream>>,
+    /// Whether the proxy reads our requests, and wants them in absolute form.
+    absolute_form: bool,
+}
+
+/// The system's resolver; marks its errors.
+#[derive(Debug, Clone)]
+struct Resolver(GaiResolver);
+
+// === impl Connector ===
+
+impl Connector {
+    pub(super) fn new(options: Options) -> Self {
+        let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(options.keep_alive);
+        // Shared out among the addresses of a name, so that one that is dead leaves time for others.
+        http.set_connect_timeout(Some(options.limit));
+        let route = match options.proxy {
+            None => Route::Direct(http),
+            Some((proxy, tls)) => Route::proxied(proxy, ProxyHop((http, tls).into()), options.tunnel_plain),
+        };
+        Self { tls: (route, options.tls).into(), limit: options.limit }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<Hop>;
+    type Error = BoxError;
+    type Future = BoxFuture<Self::Response, BoxError>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tls.poll_ready(cx)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let limit = self.limit;
+        let connecting = self.tls.call(target);
+        Box::pin(async move {
+            match tokio::time::timeout(limit, connecting).await {
+                Ok(connected) => connected,
+                Err(_) => Err(Error::timeout(Clock::Connect, limit).into()),
+            }
+        })
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    fn proxied(proxy: Proxy, hop: ProxyHop, tunnel_plain: bool) -> Self {
+        let mut tunnel = Tunnel::new(proxy.uri.clone(), hop.clone());
+        if let Some(auth) = proxy.auth {
+            tunnel = tunnel.with_auth(auth);
+        }
+        Self::Proxied { tunnel, forward: hop, uri: proxy.uri, tunnel_plain }
+    }
+}
+
+impl Service<Uri> for Route {
+    type Response = Hop;
+    type Error = BoxError;
+    type Future = BoxFuture<Hop, BoxError>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        match self {
+            Self::Direct(http) => http.poll_ready(cx).map_err(Into::into),
+            Self::Proxied { forward, .. } => forward.poll_ready(cx),
+        }
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        match self {
+            Self::Direct(http) => {
+                let connecting = http.call(target);
+                Box::pin(async move {
+                    let io = MaybeHttpsStream::Http(connecting.await?);
+                    Ok(Hop { io, absolute_form: false })
+                })
+            }
+            Self::Proxied { forward, uri, tunnel_plain: false, .. }
+                if target.scheme_str() == Some("http") =>
+            {
+                let connecting = forward.call(uri.clone());
+                Box::pin(async move { Ok(Hop { io: connecting.await?, absolute_form: true }) })
+            }
+            Self::Proxied { tunnel, .. } => {
+                let connecting = tunnel.call(with_port(target));
+                Box::pin(async move {
+                    match connecting.await {
+                        Ok(io) => Ok(Hop { io, absolute_form: false }),
+                        Err(error) => Err(tunnel_error(error.into())),
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// The tunnel would take port 443 for every scheme.
+fn with_port(target: Uri) -> Uri {
+    let named = target.port().is_some() || target.scheme_str() != Some("http");
+    match target.host() {
+        Some(host) if !named => {
+            let built =
+                Uri::builder().scheme("http").authority(format!("{host}:80")).path_and_query("/").build();
+            built.unwrap_or(target)
+        }
+        _ => target,
+    }
+}
+
+fn tunnel_error(error: BoxError) -> BoxError {
+    match error.source().and_then(|source| source.downcast_ref::<ProxyUnreachable>()) {
+        Some(_) => error,
+        None => TunnelRefused(error).into(),
+    }
+}
+
+// === impl ProxyHop ===
+
+impl Service<Uri> for ProxyHop {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = BoxFuture<Self::Response, BoxError>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, proxy: Uri) -> Self::Future {
+        let connecting = self.0.call(proxy);
+        Box::pin(async move { connecting.await.map_err(|error| ProxyUnreachable(error).into()) })
+    }
+}
+
+// === impl Hop ===
+
+impl Connection for Hop {
+    fn connected(&self) -> Connected {
+        let connected = self.io.connected();
+        if self.absolute_form { connected.proxy(true) } else { connected }
+    }
+}
+
+impl Read for Hop {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl Write for Hop {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+}
+
+// === impl Resolver ===
+
+impl Service<Name> for Resolver {
+    type Response = GaiAddrs;
+    type Error = LookupFailed;
+    type Future = BoxFuture<GaiAddrs, LookupFailed>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LookupFailed>> {
+        self.0.poll_ready(cx).map_err(LookupFailed)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let looking = self.0.call(name);
+        Box::pin(async move { looking.await.map_err(LookupFailed) })
+    }
+}
+
+/// `Proxy-Authorization` for requests in absolute form; a tunnel sends its own.
+pub(super) fn request_auth(proxy: Option<&Proxy>, https: bool, tunnel_plain: bool) -> Option<HeaderValue> {
+    proxy.filter(|_| !https && !tunnel_plain)?.auth.clone()
+}

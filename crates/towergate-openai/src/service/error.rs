@@ -1,0 +1,204 @@
+//! hyper's errors become ours: kind, phase, and whether anything was sent.
+//!
+//! Decided by types alone. `legacy::Error` says whether a connection was had: it carries the
+//! connection's info from the moment it had one. Behind it, the chain of causes holds hyper's and
+//! h2's errors with their predicates, `io::Error` with its kind, rustls' own, and the markers that
+//! the connector puts in.
+
+use std::{error::Error as StdError, io, time::Duration};
+
+use hyper_util::client::legacy;
+use rustls::CertificateError;
+use towergate_core::{BoxError, Clock, Error, ErrorKind, Phase, Sent, body::ReplayLost, label::Label};
+
+/// Whom an error is about.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) provider: Label,
+    /// Host and port; never a whole URL.
+    pub(super) authority: String,
+    /// Host and port of the proxy on the way.
+    pub(super) proxy: Option<String>,
+    pub(super) connect_timeout: Duration,
+}
+
+/// The name of a host could not be looked up. Marks the resolver's error.
+#[derive(Debug, thiserror::Error)]
+#[error("the name lookup failed")]
+pub(super) struct LookupFailed(#[source] pub(super) io::Error);
+
+/// No connection to the proxy itself.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection to the proxy")]
+pub(super) struct ProxyUnreachable(#[source] pub(super) BoxError);
+
+/// The proxy was reached, and did not open a tunnel.
+#[derive(Debug, thiserror::Error)]
+#[error("the proxy did not open a tunnel")]
+pub(super) struct TunnelRefused(#[source] pub(super) BoxError);
+
+/// Maps the error of a request.
+pub(super) fn of_request(error: legacy::Error, upstream: &Upstream) -> Error {
+    if error.is_connect() || error.connect_info().is_none() {
+        return of_connect(error, upstream);
+    }
+    let (kind, sent, what) = of_exchange(&error);
+    Error::new(kind, format!("{what} ({})", upstream.authority))
+        .with_phase(Phase::Head)
+        .with_sent(sent)
+        .with_provider(upstream.provider.clone())
+        .with_source(error)
+}
+
+/// Maps the error of an answer's body. The head had come: whatever the request costs, it cost.
+pub(super) fn of_body(error: hyper::Error, upstream: &Upstream) -> Error {
+    let (kind, what) = if error.is_timeout() {
+        (ErrorKind::Connection, PING_LOST)
+    } else if error.is_incomplete_message() {
+        (ErrorKind::Truncated, CUT)
+    } else if let Some(reset) = find::<h2::Error>(&error) {
+        if reset.is_io() { (ErrorKind::Connection, BROKEN) } else { (ErrorKind::Truncated, RESET) }
+    } else {
+        match find::<io::Error>(&error).map(io::Error::kind) {
+            Some(io::ErrorKind::UnexpectedEof) => (ErrorKind::Truncated, CUT),
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+                (ErrorKind::Connection, "the upstream's answer is not framed as HTTP asks for")
+            }
+            _ => (ErrorKind::Connection, BROKEN),
+        }
+    };
+    Error::new(kind, format!("{what} ({})", upstream.authority))
+        .with_phase(Phase::Body)
+        .with_sent(Sent::Unknown)
+        .with_provider(upstream.provider.clone())
+        .with_source(error)
+}
+
+/// Maps the error of a request's body: one of ours comes out as it went in.
+pub(super) fn of_upload(error: BoxError) -> Error {
+    let error = match error.downcast::<Error>() {
+        Ok(ours) => return *ours,
+        Err(other) => other,
+    };
+    if let Some(ours) = Error::find(&*error) {
+        let copy = Error::new(ours.kind(), ours.to_string()).with_phase(ours.phase()).with_sent(ours.sent());
+        return copy.with_source(error);
+    }
+    let (kind, what) = if find::<ReplayLost>(&*error).is_some() {
+        (ErrorKind::Internal, "the request body is no longer there to be sent by this attempt")
+    } else {
+        (ErrorKind::ClientGone, "the upload broke off before its end")
+    };
+    Error::new(kind, what).with_sent(Sent::Unknown).with_source(error)
+}
+
+const BROKEN: &str = "the connection to the upstream broke";
+const CUT: &str = "the upstream closed the connection before its answer was complete";
+const RESET: &str = "the upstream reset the stream";
+const PING_LOST: &str = "the upstream no longer answers on its HTTP/2 connection";
+
+fn of_connect(error: legacy::Error, upstream: &Upstream) -> Error {
+    let ours = Error::find(&error).is_some_and(|ours| ours.kind() == ErrorKind::Timeout(Clock::Connect));
+    // hyper's connector shares the same time out among the addresses of a name.
+    let timed_out = ours || find::<io::Error>(&error).is_some_and(|io| io.kind() == io::ErrorKind::TimedOut);
+    let mapped = if timed_out {
+        Error::timeout(Clock::Connect, upstream.connect_timeout)
+    } else {
+        let reason = connect_reason(&error);
+        let message = match &upstream.proxy {
+            Some(proxy) => {
+                format!("no connection to {} through the proxy {proxy}: {reason}", upstream.authority)
+            }
+            None => format!("no connection to {}: {reason}", upstream.authority),
+        };
+        Error::new(ErrorKind::Connect, message).with_phase(Phase::Connect)
+    };
+    mapped.with_sent(Sent::Nothing).with_provider(upstream.provider.clone()).with_source(error)
+}
+
+fn connect_reason(error: &(dyn StdError + 'static)) -> &'static str {
+    if find::<TunnelRefused>(error).is_some() {
+        return "the proxy did not open a tunnel";
+    }
+    if find::<LookupFailed>(error).is_some() {
+        return "the name does not resolve";
+    }
+    match find::<rustls::Error>(error) {
+        Some(rustls::Error::InvalidCertificate(certificate)) => return certificate_reason(certificate),
+        Some(rustls::Error::AlertReceived(_)) => return "it refused the TLS handshake",
+        Some(_) => return "the TLS handshake failed",
+        None => {}
+    }
+    match find::<io::Error>(error).map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused) => "the connection was refused",
+        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted) => "the connection was reset",
+        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "it cannot be reached",
+        Some(io::ErrorKind::UnexpectedEof) => "the connection was closed during the TLS handshake",
+        _ => "it could not be set up",
+    }
+}
+
+fn certificate_reason(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet"
+        }
+        CertificateError::UnknownIssuer => "its certificate comes from an issuer that is not trusted",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name"
+        }
+        CertificateError::Revoked => "its certificate has been revoked",
+        _ => "its certificate is not valid",
+    }
+}
+
+/// What went wrong on a connection that was had.
+fn of_exchange(error: &legacy::Error) -> (ErrorKind, Sent, &'static str) {
+    if let Some(stream) = find::<h2::Error>(error) {
+        // h2 gives a stream a remote GOAWAY only where it lies above the last one processed.
+        let not_processed = stream.is_remote()
+            && (stream.is_go_away()
+                || (stream.is_reset() && stream.reason() == Some(h2::Reason::REFUSED_STREAM)));
+        return if not_processed {
+            (ErrorKind::Connection, Sent::NotProcessed, "the upstream handed the request back unprocessed")
+        } else if stream.is_reset() && stream.is_remote() {
+            (ErrorKind::Connection, Sent::Unknown, RESET)
+        } else {
+            (ErrorKind::Connection, Sent::Unknown, BROKEN)
+        };
+    }
+    let Some(hyper) = find::<hyper::Error>(error) else {
+        return (ErrorKind::Connection, Sent::Unknown, BROKEN);
+    };
+    if hyper.is_canceled() {
+        (ErrorKind::Connection, Sent::Nothing, "the connection closed before the request was sent")
+    } else if hyper.is_incomplete_message() {
+        (ErrorKind::Connection, Sent::Unknown, "the upstream closed the connection without an answer")
+    } else if hyper.is_parse() {
+        (ErrorKind::Connection, Sent::Unknown, "the head that the upstream sent is not HTTP, or too large")
+    } else if hyper.is_body_write_aborted() {
+        (ErrorKind::ClientGone, Sent::Unknown, "the upload is shorter than its Content-Length says")
+    } else if hyper.is_timeout() {
+        (ErrorKind::Connection, Sent::Unknown, PING_LOST)
+    } else if hyper.is_user() {
+        (ErrorKind::Internal, Sent::Unknown, "the request could not be sent")
+    } else {
+        (ErrorKind::Connection, Sent::Unknown, BROKEN)
+    }
+}
+
+/// Finds the innermost cause of a type. An `io::Error` hides the error that it was made of from
+/// `source`.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut found = None;
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        found = error.downcast_ref().or(found);
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as _),
+            None => error.source(),
+        };
+    }
+    found
+}

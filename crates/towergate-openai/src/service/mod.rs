@@ -1,0 +1,281 @@
+//! [`OpenAi`]: the leaf of the stack, a tower service that sends a request to an OpenAI API.
+//!
+//! Below every layer: whatever a layer decided is in the request by now, and what goes out here is
+//! what upstream gets. It is generic over nothing and knows no layer; [`Builder`] configures it.
+//!
+//! | | |
+//! |---|---|
+//! | connections | hyper-util's pooled client: HTTP/1.1, or HTTP/2 as [`Http2`] shards; rustls with ring; proxies by the usual variables |
+//! | reads | the request's method, path, headers and body; [`Arc<Facts>`](Facts) in its extensions |
+//! | changes in the request | URI made absolute below the base URL; headers by the allow-list ([`headers::retain_request`]); `Accept-Encoding: identity` where the answer is read |
+//! | writes | [`Answered`] in the response's extensions, and what [`read_answer`] publishes |
+//! | changes in the response | [`headers::retain_response`] |
+//!
+//! On success the answer comes as it is, redirects included; its body is read as it passes, frame
+//! by frame, with nothing spawned in between. A `101` that nobody can have asked for is an error.
+//!
+//! On error the service gives a [`towergate_core::Error`] with kind, phase and whether anything was
+//! sent. An error of the request's own body (a limit, a clock of a layer above) comes out as it
+//! went in. hyper itself sends a request a second time only where it got it back unsent from a
+//! connection that had been used before; all else is for a retry layer to decide.
+//!
+//! Dropped before the head, or in the body, the upstream connection (its stream, over HTTP/2) is
+//! dropped too: that is the only sign upstream gets to stop.
+//!
+//! ```
+//! use http::Request;
+//! use tower::ServiceExt as _;
+//! use towergate_core::{Body, ErrorKind, Sent};
+//! use towergate_openai::service::OpenAi;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A port that nobody listens on.
+//! let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+//! let openai = OpenAi::builder().base_url(format!("http://{free}/v1")).name("local").build()?;
+//!
+//! let request = Request::get("/v1/models").body(Body::empty())?;
+//! let error = openai.oneshot(request).await.unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::Connect);
+//! assert_eq!(error.sent(), Sent::Nothing);
+//! # Ok(())
+//! # }
+//! ```
+
+mod body;
+mod builder;
+mod connector;
+mod error;
+mod proxy;
+mod request;
+#[cfg(test)]
+mod tests;
+mod tls;
+pub(crate) mod uri;
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+};
+
+use arc_swap::ArcSwapOption;
+use http::{Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use tower_service::Service;
+use towergate_core::{Body, Error, ErrorKind, Facts, Phase, Sent, context::Answered, headers, label::Label};
+
+use self::{
+    body::{Answer, Upload, UploadFailure},
+    connector::Connector,
+    error::Upstream,
+    request::Outgoing,
+};
+pub use self::{
+    builder::{Builder, ConfigError, DEFAULT_BASE_URL, Http2},
+    uri::InvalidBaseUrl,
+};
+use crate::answer::{AnswerSettings, read_answer};
+
+type Client = legacy::Client<Connector, Upload>;
+
+/// Sends requests to one OpenAI API. Cheap to clone; clones share the connections.
+///
+/// Always ready: how many requests may be under way at once is for a layer to say.
+#[derive(Clone)]
+pub struct OpenAi {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Nothing once the leaf is closed.
+    pools: ArcSwapOption<Pools>,
+    outgoing: Outgoing,
+    upstream: Arc<Upstream>,
+    answers: AnswerSettings,
+}
+
+/// One client, or as many as there are HTTP/2 shards.
+struct Pools {
+    shards: Box<[Client]>,
+    next: AtomicUsize,
+}
+
+/// The future of [`OpenAi`].
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture {
+    state: State,
+}
+
+enum State {
+    Refused(Error),
+    Sending(Sending),
+    Done,
+}
+
+struct Sending {
+    response: legacy::ResponseFuture,
+    shared: Arc<Shared>,
+    facts: Option<Arc<Facts>>,
+    upload: Option<Arc<UploadFailure>>,
+}
+
+// === impl OpenAi ===
+
+impl OpenAi {
+    /// A builder with the defaults.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The provider's name.
+    #[must_use]
+    pub fn name(&self) -> &Label {
+        &self.shared.upstream.provider
+    }
+
+    /// Refuses new requests from now on ([`ErrorKind::Draining`]), on every clone, and closes unused
+    /// connections. What is under way goes on to its end.
+    pub fn close(&self) {
+        self.shared.pools.store(None);
+    }
+
+    /// Whether it was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.pools.load().is_none()
+    }
+
+    fn send(&self, mut request: Request<Body>) -> Result<Sending, Error> {
+        let facts = request.extensions_mut().remove::<Arc<Facts>>();
+        let request = self.shared.outgoing.prepare(request, facts.as_deref())?;
+        let pools = self.shared.pools.load();
+        let Some(client) = pools.as_deref().and_then(Pools::pick) else {
+            return Err(Error::new(ErrorKind::Draining, "the provider's connections are being closed"));
+        };
+        let (parts, body) = request.into_parts();
+        let (body, upload) = Upload::new(body);
+        let response = client.request(Request::from_parts(parts, body));
+        Ok(Sending { response, shared: Arc::clone(&self.shared), facts, upload })
+    }
+}
+
+impl Service<Request<Body>> for OpenAi {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> ResponseFuture {
+        let state = match self.send(request) {
+            Ok(sending) => State::Sending(sending),
+            Err(error) => State::Refused(error.with_provider(self.name().clone())),
+        };
+        ResponseFuture { state }
+    }
+}
+
+impl fmt::Debug for OpenAi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenAi")
+            .field("name", self.name())
+            .field("base_url", &format_args!("{}", self.shared.outgoing.base))
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn new(pools: Pools, outgoing: Outgoing, upstream: Upstream, answers: AnswerSettings) -> Self {
+        let pools = ArcSwapOption::from_pointee(pools);
+        Self { pools, outgoing, upstream: Arc::new(upstream), answers }
+    }
+
+    fn answer(
+        &self,
+        response: Response<Incoming>,
+        facts: Option<&Facts>,
+        upload: Option<Arc<UploadFailure>>,
+    ) -> Result<Response<Body>, Error> {
+        let (mut parts, body) = response.into_parts();
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            let message = "the upstream switched protocols, which nobody asked for";
+            return Err(Error::new(ErrorKind::BadAnswer, message)
+                .with_phase(Phase::Head)
+                .with_sent(Sent::Unknown)
+                .with_provider(self.upstream.provider.clone()));
+        }
+        headers::retain_response(&mut parts.headers);
+        // hyper's own: nothing of this connection is of use above.
+        parts.extensions = http::Extensions::new();
+        parts.extensions.insert(Answered { provider: self.upstream.provider.clone() });
+        let body = if body.is_end_stream() {
+            Body::empty()
+        } else {
+            Body::new(Answer::new(body, Arc::clone(&self.upstream), upload))
+        };
+        let body = read_answer(facts, &self.answers, &mut parts, body);
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+// === impl Pools ===
+
+impl Pools {
+    fn new(shards: Box<[Client]>) -> Self {
+        Self { shards, next: AtomicUsize::new(0) }
+    }
+
+    fn pick(&self) -> Option<&Client> {
+        match &*self.shards {
+            [only] => Some(only),
+            shards => shards.get(self.next.fetch_add(1, Relaxed) % shards.len().max(1)),
+        }
+    }
+}
+
+// === impl ResponseFuture ===
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = match &mut self.state {
+            State::Sending(sending) => Some(ready!(Pin::new(&mut sending.response).poll(cx))),
+            _ => None,
+        };
+        Poll::Ready(match (std::mem::replace(&mut self.state, State::Done), result) {
+            (State::Sending(sending), Some(Ok(response))) => {
+                sending.shared.answer(response, sending.facts.as_deref(), sending.upload)
+            }
+            (State::Sending(sending), Some(Err(error))) => {
+                let upload = sending.upload.and_then(|upload| upload.take());
+                Err(upload.unwrap_or_else(|| error::of_request(error, &sending.shared.upstream)))
+            }
+            (State::Refused(error), _) => Err(error),
+            _ => Err(Error::new(ErrorKind::Internal, "a response future was polled after its end")),
+        })
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,201 @@
+//! What is done to a request before it goes upstream.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Version,
+    header::{ACCEPT_ENCODING, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING},
+};
+use http_body::{Body as _, SizeHint};
+use towergate_core::{Body, Error, ErrorKind, Facts, headers};
+
+use super::uri::BaseUrl;
+use crate::answer;
+
+/// What a leaf does to every request.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) base: BaseUrl,
+    pub(super) allowed: Vec<HeaderName>,
+    /// `Proxy-Authorization`, where the proxy reads our requests itself.
+    pub(super) proxy_auth: Option<HeaderValue>,
+}
+
+// === impl Outgoing ===
+
+impl Outgoing {
+    /// The absolute URI, the allow-list, framing that is true. Extensions stay behind: what the
+    /// server or the layers put there (an upgrade handle, connection info) is not hyper's business.
+    pub(super) fn prepare(
+        &self,
+        request: Request<Body>,
+        facts: Option<&Facts>,
+    ) -> Result<Request<Body>, Error> {
+        let (parts, body) = request.into_parts();
+        if parts.method == Method::CONNECT {
+            return Err(Error::new(ErrorKind::BadRequest, "CONNECT is not forwarded"));
+        }
+        let uri = self.base.join(&parts.uri)?;
+        let mut fields = parts.headers;
+        // Before the hop's fields go: a length beside a transfer coding means nothing.
+        if fields.contains_key(TRANSFER_ENCODING) {
+            fields.remove(CONTENT_LENGTH);
+        }
+        headers::retain_request(&mut fields, &self.allowed);
+        // Never, whatever is allowed: they are this hop's, or the client's own affair.
+        for name in [HOST, EXPECT, COOKIE] {
+            fields.remove(name);
+        }
+        if answer::is_read(facts) {
+            fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        if let Some(auth) = &self.proxy_auth {
+            fields.insert(PROXY_AUTHORIZATION, auth.clone());
+        }
+        frame(&mut fields, &parts.method, body.is_end_stream(), &body.size_hint());
+
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = uri;
+        // Right for both: hyper speaks HTTP/2 where the connection does, and refuses a request that
+        // insists on it where the connection does not.
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = fields;
+        Ok(request)
+    }
+}
+
+/// Makes the framing fields agree with the body. hyper derives a length that it knows, and believes
+/// a field that is there.
+fn frame(fields: &mut HeaderMap, method: &Method, ended: bool, hint: &SizeHint) {
+    let claimed = content_length(fields);
+    let known = if ended { Some(0) } else { hint.exact() };
+    match (known, claimed) {
+        // RFC 9110, section 8.6: methods that mean something by content say so when there is none.
+        (Some(0), None) if [Method::POST, Method::PUT, Method::PATCH].contains(method) => {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        (Some(known), Some(claimed)) if known == claimed => {}
+        (Some(0), Some(_)) => {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        (Some(_), _) => {
+            fields.remove(CONTENT_LENGTH);
+        }
+        // The body does not know its length and the client said it: it stays, if it can be true.
+        (None, Some(claimed))
+            if hint.lower() <= claimed && hint.upper().is_none_or(|upper| claimed <= upper) => {}
+        (None, _) => {
+            fields.remove(CONTENT_LENGTH);
+            // hyper takes a GET of unknown length for one without a body.
+            if [Method::GET, Method::HEAD].contains(method) {
+                fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+        }
+    }
+}
+
+/// The length that the client claims; nothing where it claims none, or several.
+fn content_length(fields: &HeaderMap) -> Option<u64> {
+    let mut values = fields.get_all(CONTENT_LENGTH).iter();
+    let (first, None) = (values.next()?, values.next()) else { return None };
+    let digits = first.as_bytes();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    first.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{AUTHORIZATION, CONTENT_TYPE};
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    fn outgoing(base: &str) -> Outgoing {
+        Outgoing { base: BaseUrl::parse(base).unwrap(), allowed: Vec::new(), proxy_auth: None }
+    }
+
+    /// A body of unknown length.
+    fn stream() -> Body {
+        Body::new(StreamBody::new(futures_util::stream::pending::<Result<_, std::io::Error>>()))
+    }
+
+    fn prepared(method: Method, body: Body, fields: &[(HeaderName, &'static str)]) -> HeaderMap {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = "/v1/x".parse().unwrap();
+        for (name, value) in fields {
+            request.headers_mut().append(name, HeaderValue::from_static(value));
+        }
+        outgoing("https://api.example/v1").prepare(request, None).unwrap().into_parts().0.headers
+    }
+
+    #[test]
+    fn what_belongs_to_the_hop_or_the_client_stays_behind() {
+        let mut outgoing = outgoing("https://api.example/v1");
+        outgoing.allowed = vec![HOST, EXPECT, HeaderName::from_static("x-tenant")];
+        let mut request = Request::new(Body::from("{}"));
+        *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = "https://gateway.example/v1/chat/completions?a=b".parse().unwrap();
+        request.extensions_mut().insert("connection info");
+        for (name, value) in [
+            ("host", "gateway.example"),
+            ("authorization", "Bearer sk"),
+            ("connection", "upgrade, x-drop"),
+            ("content-type", "application/json"),
+            ("expect", "100-continue"),
+            ("upgrade", "websocket"),
+            ("x-drop", "1"),
+            ("x-tenant", "1"),
+            ("x-forwarded-for", "10.0.0.1"),
+        ] {
+            request.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let request = outgoing.prepare(request, None).unwrap();
+        assert_eq!(request.uri(), "https://api.example/v1/chat/completions?a=b");
+        assert_eq!(request.version(), Version::HTTP_11);
+        assert!(request.extensions().is_empty());
+        let mut names: Vec<_> = request.headers().keys().cloned().collect();
+        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        assert_eq!(names, [AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("x-tenant")]);
+    }
+
+    #[test]
+    fn a_tunnel_is_not_a_request() {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = Method::CONNECT;
+        let error = outgoing("http://a").prepare(request, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadRequest);
+    }
+
+    #[test]
+    fn the_length_is_true_or_absent() {
+        let length = |method, body, fields: &[_]| {
+            let fields = prepared(method, body, fields);
+            fields.get(CONTENT_LENGTH).map(|value| value.to_str().unwrap().to_owned())
+        };
+        let claim = |value| [(CONTENT_LENGTH, value)];
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(length(Method::POST, "ab".into(), &claim("2")), some("2"));
+        assert_eq!(length(Method::POST, "ab".into(), &claim("3")), None);
+        assert_eq!(length(Method::POST, Body::empty(), &[]), some("0"));
+        assert_eq!(length(Method::POST, Body::empty(), &claim("7")), some("0"));
+        assert_eq!(length(Method::GET, Body::empty(), &[]), None);
+        assert_eq!(length(Method::GET, Body::empty(), &claim("0")), some("0"));
+        assert_eq!(length(Method::POST, stream(), &claim("7")), some("7"));
+        for bad in ["+7", "x", "7, 7", "-1", "99999999999999999999"] {
+            assert_eq!(length(Method::POST, stream(), &claim(bad)), None, "{bad}");
+        }
+        let twice = [(CONTENT_LENGTH, "7"), (CONTENT_LENGTH, "7")];
+        assert_eq!(length(Method::POST, stream(), &twice), None);
+        let chunked = [(CONTENT_LENGTH, "7"), (TRANSFER_ENCODING, "chunked")];
+        assert_eq!(length(Method::POST, stream(), &chunked), None);
+    }
+
+    #[test]
+    fn a_get_keeps_a_body_of_unknown_length() {
+        assert_eq!(prepared(Method::GET, stream(), &[])[TRANSFER_ENCODING], "chunked");
+        assert!(!prepared(Method::POST, stream(), &[]).contains_key(TRANSFER_ENCODING));
+    }
+}

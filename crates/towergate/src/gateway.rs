@@ -1,0 +1,180 @@
+//! [`Gateway`]: the whole stack as one service.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tower::util::BoxCloneSyncService;
+use tower_service::Service;
+use towergate_core::{Body, BoxError, memory::MemoryBudget};
+use towergate_layers::{client_auth::ClientKeys, timeout::Timeouts};
+use towergate_openai::protocol::OpenAiProtocol;
+
+use crate::{BuildError, Provider, stack};
+
+/// The whole stack, erased once.
+pub(crate) type GatewayService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// An inference gateway as one service, for any request body, with every failure an answer.
+///
+/// Serves `/v1/...` and the bare paths of the endpoints it knows. Cheap to clone: a clone for each
+/// connection or request is what hyper and axum make of it.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: GatewayService,
+    provider: Provider,
+}
+
+/// Settings of a [`Gateway`], each with its default.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct GatewayBuilder {
+    pub(crate) provider: Option<Provider>,
+    pub(crate) protocol: OpenAiProtocol,
+    pub(crate) client_keys: Option<ClientKeys>,
+    pub(crate) max_in_flight: Option<usize>,
+    pub(crate) max_body: usize,
+    pub(crate) max_upload: u64,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// The future of [`Gateway`].
+pub struct ResponseFuture(Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>);
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// A gateway with the default settings; it needs a [provider](GatewayBuilder::provider).
+    pub fn builder() -> GatewayBuilder {
+        GatewayBuilder {
+            provider: None,
+            protocol: OpenAiProtocol::default(),
+            client_keys: None,
+            max_in_flight: None,
+            max_body: 64 * 1024 * 1024,
+            max_upload: 1024 * 1024 * 1024,
+            memory: MemoryBudget::new(1024 * 1024 * 1024),
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    /// A gateway in front of the OpenAI that the environment describes; see [`Provider::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// Every bad value, named with its variable.
+    pub async fn from_env() -> Result<Self, BuildError> {
+        Self::builder().provider(Provider::from_env().await?.build()?).build()
+    }
+
+    /// Refuses what is new with a 503. What is under way may end.
+    pub fn close(&self) {
+        self.provider.close();
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+impl<B> Service<Request<B>> for Gateway
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::poll_ready(&mut self.inner, cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        ResponseFuture(self.inner.call(request.map(Body::new)))
+    }
+}
+
+// === impl GatewayBuilder ===
+
+impl GatewayBuilder {
+    /// The upstream.
+    pub fn provider(mut self, provider: Provider) -> Self {
+        self.provider = Some(provider);
+        self
+    }
+
+    /// Lets in only who presents one of these keys. Default: everybody; who may come in is the
+    /// business of the app that the gateway is mounted in.
+    pub fn client_keys(mut self, keys: ClientKeys) -> Self {
+        self.client_keys = Some(keys);
+        self
+    }
+
+    /// Requests under way at a time; more are answered with 503 at once. Default: no limit.
+    pub fn max_in_flight(mut self, requests: usize) -> Self {
+        self.max_in_flight = Some(requests);
+        self
+    }
+
+    /// Bytes that a JSON body may have; more is a 413. Default 64 MiB.
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
+        self
+    }
+
+    /// Bytes that a streamed upload may have; more is a 413. Default 1 GiB.
+    pub fn max_upload(mut self, bytes: u64) -> Self {
+        self.max_upload = bytes;
+        self
+    }
+
+    /// Bytes that all collected bodies may hold together; past it a request is answered with 503.
+    /// Default 1 GiB.
+    pub fn memory(mut self, memory: MemoryBudget) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// The clocks of a request: total, and the gap in the upload. Those of an attempt are the
+    /// provider's.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// No provider, or a clock that can't work.
+    pub fn build(self) -> Result<Gateway, BuildError> {
+        let provider = self.provider.clone().ok_or(BuildError::NoProvider)?;
+        self.timeouts.validate().map_err(BuildError::Timeouts)?;
+        Ok(Gateway { inner: stack::gateway(provider.service(), &self), provider })
+    }
+}
+
+// === impl ResponseFuture ===
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResponseFuture")
+    }
+}

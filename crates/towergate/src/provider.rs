@@ -1,0 +1,263 @@
+//! [`Provider`]: an upstream with everything that is its own around it: retry, clocks, credential.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Request, Response};
+use secrecy::SecretString;
+use tower::util::BoxCloneSyncService;
+use tower_service::Service;
+use towergate_core::{
+    Body, BoxError,
+    credentials::{Credential, CredentialSource},
+    label::Label,
+    memory::MemoryBudget,
+};
+use towergate_layers::{auth::AuthLayer, retry::RetryLayer, timeout::Timeouts};
+use towergate_openai::{protocol::OpenAiProtocol, service::OpenAi};
+
+use crate::{BuildError, stack};
+
+const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
+const PROJECT: HeaderName = HeaderName::from_static("openai-project");
+
+/// The service of a provider, erased once.
+pub(crate) type ProviderService = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
+
+/// An upstream, ready to be routed to. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    name: Label,
+    service: ProviderService,
+    leaf: Option<OpenAi>,
+}
+
+/// Settings of a [`Provider`], each with its default.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ProviderBuilder {
+    name: Label,
+    leaf: towergate_openai::service::Builder,
+    auth: Auth,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    parts: Parts,
+}
+
+/// What the stack around any leaf is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retry: RetryLayer,
+    pub(crate) protocol: OpenAiProtocol,
+    pub(crate) memory: MemoryBudget,
+}
+
+#[derive(Clone)]
+enum Auth {
+    Source(Arc<dyn CredentialSource>),
+    PassThrough,
+}
+
+// === impl Provider ===
+
+impl Provider {
+    /// An OpenAI, or a server that speaks its protocol.
+    pub fn openai() -> ProviderBuilder {
+        ProviderBuilder {
+            name: Label::new("openai"),
+            leaf: OpenAi::builder(),
+            auth: Auth::Source(Arc::new(None::<Credential>)),
+            fields: Vec::new(),
+            parts: Parts::default(),
+        }
+    }
+
+    /// The OpenAI that the environment describes: `OPENAI_API_KEY` or `OPENAI_API_KEY_FILE`,
+    /// `OPENAI_BASE_URL`, `OPENAI_TIMEOUT`, `OPENAI_MAX_RETRIES`, `OPENAI_ORG_ID`,
+    /// `OPENAI_PROJECT_ID`; see [`towergate_openai::env`].
+    ///
+    /// # Errors
+    ///
+    /// Every bad value, named with its variable.
+    pub async fn from_env() -> Result<ProviderBuilder, BuildError> {
+        let env = towergate_openai::env::OpenAiEnv::from_env()?;
+        let mut provider = Self::openai().base_url(&env.base_url).max_retries(env.max_retries);
+        if let Some(timeout) = env.timeout {
+            provider = provider.timeouts(Timeouts::uniform(timeout));
+        }
+        if let Some(organization) = &env.organization {
+            provider = provider.organization(organization.clone());
+        }
+        if let Some(project) = &env.project {
+            provider = provider.project(project.clone());
+        }
+        Ok(match env.open_key().await? {
+            Some(key) => provider.credentials(key),
+            None => provider,
+        })
+    }
+
+    /// Any service of the leaf's kind, with the same layers around it. It gets the caller's request
+    /// without the caller's credentials, under the path the client used.
+    pub fn from_service<S>(name: &str, leaf: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        let name = Label::new(name);
+        let auth = AuthLayer::new(None::<Credential>);
+        Self { service: stack::provider(leaf, &name, auth, Parts::default()), name, leaf: None }
+    }
+
+    /// Its name, as in metrics, logs and the header `x-towergate-provider`.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    pub(crate) fn service(&self) -> ProviderService {
+        self.service.clone()
+    }
+
+    /// Refuses what is new. What is under way may end.
+    pub fn close(&self) {
+        if let Some(leaf) = &self.leaf {
+            leaf.close();
+        }
+    }
+}
+
+// === impl ProviderBuilder ===
+
+impl ProviderBuilder {
+    /// Its name in metrics, logs and headers. Default `openai`.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Label::new(name);
+        self
+    }
+
+    /// Where it is, with any path prefix. Default `https://api.openai.com/v1`.
+    pub fn base_url(mut self, url: &str) -> Self {
+        self.leaf = self.leaf.base_url(url);
+        self
+    }
+
+    /// The key. Default: none is sent.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no key.
+    pub fn api_key(self, key: impl Into<SecretString>) -> Result<Self, BuildError> {
+        Ok(self.credentials(Credential::new(&key.into())?))
+    }
+
+    /// Where the key comes from; asked for each attempt, so that it can rotate.
+    pub fn credentials(mut self, source: impl CredentialSource) -> Self {
+        self.auth = Auth::Source(Arc::new(source));
+        self
+    }
+
+    /// Sends the caller's own credentials instead, with the caller's organisation and project.
+    pub fn pass_through_auth(mut self) -> Self {
+        self.auth = Auth::PassThrough;
+        self
+    }
+
+    /// `OpenAI-Organization`. Default: none; the caller's own never goes upstream.
+    pub fn organization(self, organization: HeaderValue) -> Self {
+        self.header(ORGANIZATION, organization)
+    }
+
+    /// `OpenAI-Project`. Default: none; the caller's own never goes upstream.
+    pub fn project(self, project: HeaderValue) -> Self {
+        self.header(PROJECT, project)
+    }
+
+    /// A field set on every request, in place of the caller's.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        // What is set here must pass the leaf's allow-list too.
+        self.leaf = self.leaf.allow_header(name.clone());
+        self.fields.push((name, value));
+        self
+    }
+
+    /// The clocks of an attempt: head, first event, idle.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.parts.timeouts = timeouts;
+        self
+    }
+
+    /// Retries after the first attempt. Default 3.
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.parts.retry = self.parts.retry.max_retries(retries);
+        self
+    }
+
+    /// Everything else of the retries: backoff, budget, policy.
+    pub fn retry(mut self, retry: RetryLayer) -> Self {
+        self.parts.retry = retry;
+        self
+    }
+
+    /// A request field that goes upstream beside those of the allow-list.
+    pub fn allow_header(mut self, name: HeaderName) -> Self {
+        self.leaf = self.leaf.allow_header(name);
+        self
+    }
+
+    /// Everything of the leaf: pool, TLS, HTTP version, proxies. Its base URL and name stay those
+    /// set here.
+    pub fn leaf(
+        mut self,
+        with: impl FnOnce(towergate_openai::service::Builder) -> towergate_openai::service::Builder,
+    ) -> Self {
+        self.leaf = with(self.leaf);
+        self
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// A setting that can't work, named.
+    pub fn build(self) -> Result<Provider, BuildError> {
+        self.parts.timeouts.validate().map_err(BuildError::Timeouts)?;
+        let leaf = self
+            .leaf
+            .name(self.name.as_str())
+            .build()
+            .map_err(|source| BuildError::Provider { provider: self.name.to_string(), source })?;
+        let auth = match self.auth {
+            Auth::Source(source) => AuthLayer::new(source),
+            Auth::PassThrough => AuthLayer::pass_through(),
+        };
+        let fields = self.fields.into_iter();
+        let auth =
+            fields.fold(auth, |auth, (name, value)| auth.header(name, value)).provider(self.name.clone());
+        let service = stack::provider(leaf.clone(), &self.name, auth, self.parts);
+        Ok(Provider { name: self.name, service, leaf: Some(leaf) })
+    }
+}
+
+// === impl Parts ===
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            retry: stack::default_retry(),
+            protocol: OpenAiProtocol::default(),
+            memory: MemoryBudget::new(512 * 1024 * 1024),
+        }
+    }
+}
+
+// === impl Auth ===
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source(_) => "Source([redacted])",
+            Self::PassThrough => "PassThrough",
+        })
+    }
+}

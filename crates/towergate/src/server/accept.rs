@@ -1,0 +1,227 @@
+//! Accepting connections, and letting them end.
+
+use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
+use tower_service::Service;
+use towergate_core::Body;
+
+use super::{
+    GuardedIo, ServerBuilder,
+    drain::{Drain, DrainControl},
+    surface::Surface,
+};
+
+/// A server whose listeners are bound.
+#[derive(Debug)]
+pub struct BoundServer<S> {
+    settings: ServerBuilder,
+    service: S,
+    listener: TcpListener,
+    admin: Option<TcpListener>,
+    local_addr: SocketAddr,
+    admin_addr: Option<SocketAddr>,
+}
+
+/// How a shutdown went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Requests under way when the shutdown began.
+    pub under_way: usize,
+    /// Of these, and of those that still came: cut by the drain timeout.
+    pub cut: usize,
+    /// How long it took, from the signal on.
+    pub took: Duration,
+}
+
+/// Everything that the connections of one listener share.
+#[derive(Clone)]
+struct Connections<S> {
+    http: auto::Builder<TokioExecutor>,
+    service: S,
+    settings: ServerBuilder,
+    drain: Drain,
+}
+
+// === impl BoundServer ===
+
+impl<S> BoundServer<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    pub(super) fn new(
+        settings: ServerBuilder,
+        service: S,
+        listener: TcpListener,
+        admin: Option<TcpListener>,
+    ) -> io::Result<Self> {
+        let local_addr = listener.local_addr()?;
+        let admin_addr = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        Ok(Self { settings, service, listener, admin, local_addr, admin_addr })
+    }
+
+    /// Where it listens: the real port where 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Where the operators' own listener is.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
+    }
+
+    /// Serves until `shutdown` resolves, then drains: `/readyz` says no; for the drain delay
+    /// connections are still accepted; then idle ones close, and every request whose head was read
+    /// may end, streams too, until the drain timeout.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Report {
+        let (control, drain) = DrainControl::new();
+        let metrics = self.settings.metrics.clone();
+        let public = Surface::new(
+            self.service,
+            drain.clone(),
+            metrics.clone().filter(|_| self.settings.public_metrics),
+        );
+        let admin = self.admin.map(|listener| {
+            let surface = Surface::admin(drain.clone(), metrics);
+            // The operators' listener answers until the very end: it is how they watch the drain.
+            let (hold, never_drains) = DrainControl::new();
+            let connections = Connections::new(surface, self.settings.clone(), never_drains);
+            tokio::spawn(async move {
+                let _hold = hold;
+                connections.accept(&listener, &mut JoinSet::new(), std::future::pending()).await;
+            })
+        });
+
+        let mut tasks = JoinSet::new();
+        let connections = Connections::new(public, self.settings.clone(), drain.clone());
+        connections.accept(&self.listener, &mut tasks, shutdown).await;
+
+        let began = Instant::now();
+        let under_way = drain.requests_under_way();
+        tracing::info!(under_way, "shutting down: no longer ready");
+        control.drain();
+        connections.accept(&self.listener, &mut tasks, sleep(self.settings.drain_delay)).await;
+        drop(self.listener);
+        control.close();
+
+        let deadline = Instant::now() + self.settings.drain_timeout;
+        let drained = async { while tasks.join_next().await.is_some() {} };
+        let cut = match timeout_at(deadline, drained).await {
+            Ok(()) => 0,
+            Err(_) => drain.requests_under_way(),
+        };
+        tasks.shutdown().await;
+        if let Some(admin) = admin {
+            admin.abort();
+        }
+        Report { under_way, cut, took: began.elapsed() }
+    }
+}
+
+// === impl Connections ===
+
+impl<S> Connections<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    fn new(service: S, settings: ServerBuilder, drain: Drain) -> Self {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            // The header clock of the guarded IO stands in for hyper's, which would also close
+            // idle connections, and does not run until the version is known.
+            .header_read_timeout(None)
+            .max_headers(settings.max_headers)
+            .max_buf_size(settings.max_header_bytes);
+        http.http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(20))
+            .max_concurrent_streams(settings.max_streams)
+            .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX));
+        Self { http, service, settings, drain }
+    }
+
+    /// Accepts until `until` resolves. The permits bound the connections over all calls.
+    async fn accept(&self, listener: &TcpListener, tasks: &mut JoinSet<()>, until: impl Future<Output = ()>) {
+        let free = self.settings.max_connections.saturating_sub(tasks.len());
+        let permits = Arc::new(Semaphore::new(free));
+        tokio::pin!(until);
+        loop {
+            tokio::select! {
+                () = &mut until => return,
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+                (stream, permit) = next(listener, Arc::clone(&permits)) => {
+                    tasks.spawn(self.clone().connection(stream, permit));
+                }
+            }
+        }
+    }
+
+    async fn connection(mut self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
+        // A small event must not wait for the acknowledgement of the last one.
+        let _ = stream.set_nodelay(true);
+        let (io, guard) = GuardedIo::new(stream, self.settings.clocks);
+        let service = guard.with_drain(self.drain.clone()).wrap(self.service);
+        let connection = self.http.serve_connection(TokioIo::new(io), service);
+        tokio::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = self.drain.closing() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "a connection ended early");
+        }
+        drop(permit);
+    }
+}
+
+/// The next connection. Where the process has no file descriptor left it waits and tries again.
+async fn next(listener: &TcpListener, permits: Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    let permit = permits.acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, permit),
+            Err(error) if of_the_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; trying again in a second");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// The client was gone before it was accepted: no reason to wait.
+fn of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+// === impl Report ===
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.took.as_secs_f32();
+        match self.cut {
+            0 => write!(f, "drained in {seconds:.1} s: every request under way ended ({})", self.under_way),
+            cut => {
+                write!(f, "drained for {seconds:.1} s: {cut} requests were cut [setting: --drain-timeout]")
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What is known of one connection: whether a request is under way on it, and since when not.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use http_body::Frame;
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower_service::Service;
+use towergate_core::{
+    Body, BoxError,
+    body::{End, Guard, Observe, Observed},
+    context::Downstream,
+};
+
+use super::drain::Drain;
+
+/// What the clocks of a connection and the service on it tell each other.
+#[derive(Debug)]
+pub(super) struct ConnectionState {
+    downstream: Downstream,
+    /// Spares the lock at each read while a request is under way.
+    busy: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Requests under way: more than one on HTTP/2 only.
+    requests: usize,
+    waiting: Waiting,
+    multiplexed: bool,
+}
+
+/// What a connection waits for from its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    FirstByte(Instant),
+    Header(Instant),
+    Idle(Instant),
+    /// A request is under way: its own clocks hold.
+    No,
+}
+
+/// Wraps the service of one guarded connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionGuard {
+    state: Arc<ConnectionState>,
+    drain: Option<Drain>,
+}
+
+/// The service of one connection: marks when a request is under way, and gives it the
+/// [`Downstream`] of its connection. Made by [`ConnectionGuard::wrap`].
+#[derive(Debug, Clone)]
+pub struct Guarded<S> {
+    inner: S,
+    guard: ConnectionGuard,
+}
+
+pin_project! {
+    /// The future of [`Guarded`].
+    #[derive(Debug)]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+        under_way: Option<Guard<UnderWay>>,
+        drain: Option<Drain>,
+        http1: bool,
+    }
+}
+
+pin_project! {
+    /// The response body of [`Guarded`].
+    #[derive(Debug)]
+    pub struct ResponseBody {
+        #[pin]
+        inner: Observed<Body, UnderWay>,
+    }
+}
+
+/// One request, until the end of its answer.
+#[derive(Debug)]
+struct UnderWay {
+    state: Arc<ConnectionState>,
+    drain: Option<Drain>,
+}
+
+// === impl ConnectionState ===
+
+impl ConnectionState {
+    pub(super) fn new(now: Instant) -> Self {
+        let inner = Inner { requests: 0, waiting: Waiting::FirstByte(now), multiplexed: false };
+        Self { downstream: Downstream::default(), busy: AtomicBool::new(false), inner: Mutex::new(inner) }
+    }
+
+    pub(super) fn downstream(&self) -> &Downstream {
+        &self.downstream
+    }
+
+    pub(super) fn waiting(&self) -> Waiting {
+        self.lock().waiting
+    }
+
+    /// Bytes came in. On HTTP/2 they may be pings: only a request ends the idle time there.
+    pub(super) fn bytes_arrived(&self) {
+        if self.busy.load(Relaxed) {
+            return;
+        }
+        let mut inner = self.lock();
+        if matches!(inner.waiting, Waiting::FirstByte(_) | Waiting::Idle(_)) && !inner.multiplexed {
+            inner.waiting = Waiting::Header(Instant::now());
+        }
+    }
+
+    fn request_begins(&self, version: Version) {
+        let mut inner = self.lock();
+        inner.requests += 1;
+        inner.multiplexed = version >= Version::HTTP_2;
+        inner.waiting = Waiting::No;
+        self.busy.store(true, Relaxed);
+    }
+
+    fn request_ends(&self) {
+        let mut inner = self.lock();
+        inner.requests = inner.requests.saturating_sub(1);
+        if inner.requests == 0 {
+            inner.waiting = Waiting::Idle(Instant::now());
+            self.busy.store(false, Relaxed);
+        }
+    }
+
+    /// Nothing in here can be left half done.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl ConnectionGuard ===
+
+impl ConnectionGuard {
+    pub(super) fn new(state: Arc<ConnectionState>) -> Self {
+        Self { state, drain: None }
+    }
+
+    /// While this drains, HTTP/1.1 answers carry `Connection: close`, so that clients move on
+    /// before the connection is closed under them.
+    pub(super) fn with_drain(mut self, drain: Drain) -> Self {
+        self.drain = Some(drain);
+        self
+    }
+
+    /// Wraps the service of the guarded connection, for hyper's `serve_connection`.
+    pub fn wrap<S>(self, service: S) -> Guarded<S> {
+        Guarded { inner: service, guard: self }
+    }
+}
+
+// === impl UnderWay ===
+
+impl Observe for UnderWay {
+    fn on_end(self, _: End<'_>) {
+        self.state.request_ends();
+        if let Some(drain) = &self.drain {
+            drain.request_ends();
+        }
+    }
+}
+
+// === impl Guarded ===
+
+impl<S> hyper::service::Service<Request<Incoming>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = ResponseFuture<tower::util::Oneshot<S, Request<Body>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let version = request.version();
+        self.guard.state.request_begins(version);
+        if let Some(drain) = &self.guard.drain {
+            drain.request_begins();
+        }
+        let under_way =
+            Guard::new(UnderWay { state: Arc::clone(&self.guard.state), drain: self.guard.drain.clone() });
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.guard.state.downstream().clone());
+        ResponseFuture {
+            inner: tower::util::Oneshot::new(self.inner.clone(), request),
+            under_way: Some(under_way),
+            drain: self.guard.drain.clone(),
+            http1: version < Version::HTTP_2,
+        }
+    }
+}
+
+// === impl ResponseFuture ===
+
+impl<F> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<ResponseBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = match ready!(this.inner.poll(cx)) {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        if *this.http1 && this.drain.as_ref().is_some_and(Drain::is_draining) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let guard = this.under_way.take();
+        Poll::Ready(Ok(response.map(|body| match guard {
+            Some(guard) => ResponseBody { inner: Observed::new(body, guard) },
+            // A future is not polled again after it was ready.
+            None => ResponseBody { inner: Observed::disarmed(body) },
+        })))
+    }
+}
+
+// === impl ResponseBody ===
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.project().inner.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,73 @@
+//! The three states of a server that shuts down, seen by everybody who must know.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use tokio::sync::watch;
+
+/// Where a server is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    /// `/readyz` says no; new connections are still accepted, so that nothing is lost while load
+    /// balancers notice.
+    Draining,
+    /// Nothing new: idle connections close, what is under way ends.
+    Closing,
+}
+
+/// Sees how far the shutdown has come, and counts the requests that it has to wait for.
+#[derive(Debug, Clone)]
+pub(super) struct Drain {
+    stage: watch::Receiver<Stage>,
+    under_way: Arc<AtomicUsize>,
+}
+
+/// Moves the shutdown on.
+#[derive(Debug)]
+pub(super) struct DrainControl(watch::Sender<Stage>);
+
+// === impl DrainControl ===
+
+impl DrainControl {
+    pub(super) fn new() -> (Self, Drain) {
+        let (sender, receiver) = watch::channel(Stage::Serving);
+        (Self(sender), Drain { stage: receiver, under_way: Arc::default() })
+    }
+
+    pub(super) fn drain(&self) {
+        self.0.send_replace(Stage::Draining);
+    }
+
+    pub(super) fn close(&self) {
+        self.0.send_replace(Stage::Closing);
+    }
+}
+
+// === impl Drain ===
+
+impl Drain {
+    pub(super) fn is_draining(&self) -> bool {
+        *self.stage.borrow() >= Stage::Draining
+    }
+
+    /// Resolves once nothing new is accepted any more; at once where the server is gone.
+    pub(super) async fn closing(&mut self) {
+        let _ = self.stage.wait_for(|stage| *stage >= Stage::Closing).await;
+    }
+
+    pub(super) fn request_begins(&self) {
+        self.under_way.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn request_ends(&self) {
+        self.under_way.fetch_sub(1, Relaxed);
+    }
+
+    /// Requests whose head was read and whose answer has not ended.
+    pub(super) fn requests_under_way(&self) -> usize {
+        self.under_way.load(Relaxed)
+    }
+}

@@ -1,0 +1,196 @@
+//! [`GuardedIo`]: a connection whose silence, and whose peer's refusal to read, is bounded in time.
+//!
+//! hyper stops polling a response body while the client does not read, so no clock inside a body
+//! ever fires for such a client; and until a version is known there is no timer at all. The socket
+//! is the one place that sees both, so the clocks sit here:
+//!
+//! - **first byte**: from the accept to the first byte;
+//! - **header**: from the first byte of a request to its whole head (HTTP/1.1);
+//! - **idle**: between requests, while none is under way;
+//! - **write progress**: while bytes are ready for the client and it takes none.
+//!
+//! A connection that ran out of the first three is closed. One whose client does not read is marked
+//! as stalled in [`Downstream`](towergate_core::context::Downstream), which every request on it
+//! carries, and is broken off: the outcome of its requests is `client_stalled`.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::connection::{ConnectionGuard, ConnectionState, Waiting};
+
+/// How long a connection may be silent, and how long its client may not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionClocks {
+    /// From the accept to the first byte. Default 30 s.
+    pub first_byte: Duration,
+    /// From the first byte of a request to its whole head (HTTP/1.1). Default 30 s.
+    pub header: Duration,
+    /// Between requests. Default 620 s: longer than the idle time of the load balancers in front,
+    /// so that it is they who close, and no request meets a connection that is just being closed.
+    pub idle: Duration,
+    /// How long a client may take nothing of what is ready for it. Default 60 s.
+    pub write_progress: Duration,
+}
+
+/// A connection under [`ConnectionClocks`].
+#[derive(Debug)]
+pub struct GuardedIo<T> {
+    inner: T,
+    /// One timer for all the clocks. It is not moved at each read or write: when it fires, what is
+    /// due then is worked out afresh. Boxed once a connection: hyper wants its IO `Unpin`.
+    timer: Pin<Box<Sleep>>,
+    write_blocked_since: Option<Instant>,
+    clocks: ConnectionClocks,
+    state: Arc<ConnectionState>,
+}
+
+// === impl ConnectionClocks ===
+
+impl Default for ConnectionClocks {
+    fn default() -> Self {
+        Self {
+            first_byte: Duration::from_secs(30),
+            header: Duration::from_secs(30),
+            idle: Duration::from_secs(620),
+            write_progress: Duration::from_secs(60),
+        }
+    }
+}
+
+impl ConnectionClocks {
+    fn shortest(&self) -> Duration {
+        self.first_byte.min(self.header).min(self.idle).min(self.write_progress)
+    }
+
+    /// The clock for a connection that waits, and since when it has run.
+    fn reading(&self, waiting: Waiting) -> Option<(Instant, Duration, &'static str)> {
+        match waiting {
+            Waiting::FirstByte(since) => {
+                Some((since, self.first_byte, "no request within the first byte clock"))
+            }
+            Waiting::Header(since) => {
+                Some((since, self.header, "no whole request head within the header clock"))
+            }
+            Waiting::Idle(since) => Some((since, self.idle, "no further request within the idle clock")),
+            Waiting::No => None,
+        }
+    }
+}
+
+// === impl GuardedIo ===
+
+impl<T> GuardedIo<T> {
+    /// Guards a connection that was just accepted. The service on it must be wrapped by the
+    /// [`ConnectionGuard`], which tells the clocks when a request is under way.
+    pub fn new(inner: T, clocks: ConnectionClocks) -> (Self, ConnectionGuard) {
+        let now = Instant::now();
+        let state = Arc::new(ConnectionState::new(now));
+        let timer = Box::pin(sleep_until(now + clocks.shortest()));
+        let guard = ConnectionGuard::new(Arc::clone(&state));
+        (Self { inner, timer, write_blocked_since: None, clocks, state }, guard)
+    }
+
+    /// Fails where a clock ran out; otherwise sees to being woken when the next one may.
+    fn poll_clocks(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            // A clock that starts later than now is due later than this.
+            let mut next = now + self.clocks.shortest();
+            if let Some(since) = self.write_blocked_since {
+                let due = since + self.clocks.write_progress;
+                if due <= now {
+                    self.state.downstream().set_stalled();
+                    return Err(timed_out(
+                        "the client took nothing of the answer within the write progress clock",
+                    ));
+                }
+                next = next.min(due);
+            }
+            if let Some((since, limit, what)) = self.clocks.reading(self.state.waiting()) {
+                let due = since + limit;
+                if due <= now {
+                    return Err(timed_out(what));
+                }
+                next = next.min(due);
+            }
+            self.timer.as_mut().reset(next);
+        }
+        Ok(())
+    }
+
+    /// Takes note of whether the client took anything.
+    fn wrote<R>(&mut self, result: &Poll<R>, cx: &mut Context<'_>) -> io::Result<()> {
+        if result.is_ready() {
+            self.write_blocked_since = None;
+            return Ok(());
+        }
+        self.write_blocked_since.get_or_insert_with(Instant::now);
+        self.poll_clocks(cx)
+    }
+}
+
+fn timed_out(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for GuardedIo<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.inner).poll_read(cx, buf);
+        match result {
+            Poll::Pending => self.poll_clocks(cx)?,
+            Poll::Ready(_) if buf.filled().len() > before => self.state.bytes_arrived(),
+            Poll::Ready(_) => {}
+        }
+        result
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for GuardedIo<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.wrote(&result, cx)?;
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.wrote(&result, cx)?;
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.inner).poll_flush(cx);
+        if result.is_pending() {
+            self.wrote(&result, cx)?;
+        }
+        result
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,35 @@
+//! The standalone server: guarded connections, the operators' surface, graceful shutdown.
+//!
+//! An app with a server of its own mounts the [`Gateway`](crate::Gateway) there and needs nothing
+//! of this, but may want [`GuardedIo`]: its page says why.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use towergate::{Gateway, server::Server};
+//!
+//! let gateway = Gateway::builder().build()?;
+//! let server = Server::builder().listen("127.0.0.1:8080".parse()?).bind(gateway).await?;
+//! println!("listening on http://{}", server.local_addr());
+//! let report = server.serve(towergate::server::signal::shutdown()).await;
+//! println!("{report}");
+//! # Ok(()) }
+//! ```
+
+mod accept;
+mod builder;
+mod connection;
+mod drain;
+mod io;
+pub mod signal;
+mod surface;
+pub mod telemetry;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    accept::{BoundServer, Report},
+    builder::{Server, ServerBuilder},
+    connection::ConnectionGuard,
+    io::{ConnectionClocks, GuardedIo},
+};

@@ -1,0 +1,109 @@
+//! The operators' surface: `/healthz`, `/readyz` and `/metrics`, in front of the API.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
+
+use futures_util::future::Either;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tower_service::Service;
+use towergate_core::Body;
+
+use super::drain::Drain;
+
+/// Answers the operators' paths itself and hands the rest on.
+#[derive(Clone)]
+pub(super) struct Surface<S> {
+    inner: S,
+    drain: Drain,
+    metrics: Option<PrometheusHandle>,
+}
+
+/// What is behind the operators' own listener: nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Nothing;
+
+// === impl Surface ===
+
+impl<S> Surface<S> {
+    pub(super) fn new(inner: S, drain: Drain, metrics: Option<PrometheusHandle>) -> Self {
+        Self { inner, drain, metrics }
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+        let path = request.uri().path();
+        if !matches!(path, "/healthz" | "/readyz" | "/metrics") {
+            return None;
+        }
+        if path == "/metrics" && self.metrics.is_none() {
+            return None;
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+            response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return Some(response);
+        }
+        Some(match (path, &self.metrics) {
+            ("/metrics", Some(metrics)) => {
+                let mut response = text(StatusCode::OK, metrics.render());
+                let exposition = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                response.headers_mut().insert(CONTENT_TYPE, exposition);
+                response
+            }
+            ("/readyz", _) if self.drain.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            _ => text(StatusCode::OK, "ok\n"),
+        })
+    }
+}
+
+impl Surface<Nothing> {
+    pub(super) fn admin(drain: Drain, metrics: Option<PrometheusHandle>) -> Self {
+        Self { inner: Nothing, drain, metrics }
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+impl<S> Service<Request<Body>> for Surface<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<Response<Body>, Infallible>>, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        match self.answer(&request) {
+            Some(response) => Either::Left(ready(Ok(response))),
+            None => Either::Right(self.inner.call(request)),
+        }
+    }
+}
+
+// === impl Nothing ===
+
+impl Service<Request<Body>> for Nothing {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        ready(Ok(text(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics\n")))
+    }
+}

@@ -1,0 +1,261 @@
+//! Real sockets; gates and events instead of sleeps.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+};
+use tower::util::BoxCloneSyncService;
+use towergate_core::{Body, context::Downstream};
+
+use super::*;
+
+type App = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+fn app<F, Fut>(f: F) -> App
+where
+    F: Fn(Request<Body>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Response<Body>> + Send + 'static,
+{
+    BoxCloneSyncService::new(tower::service_fn(move |request| {
+        let answer = f(request);
+        async move { Ok(answer.await) }
+    }))
+}
+
+fn hello() -> App {
+    app(|_| async { Response::new(Body::from("hello")) })
+}
+
+struct Running {
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    stop: oneshot::Sender<()>,
+    report: JoinHandle<Report>,
+}
+
+async fn start(builder: ServerBuilder, app: App) -> Running {
+    let server = builder.listen(([127, 0, 0, 1], 0).into()).bind(app).await.unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let (address, admin) = (server.local_addr(), server.admin_addr());
+    let report = tokio::spawn(server.serve(async { drop(stopped.await) }));
+    Running { address, admin, stop, report }
+}
+
+/// Sends bytes and reads until the server closes.
+async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    raw(address, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await
+}
+
+/// Reads until `needle` has come.
+async fn read_until(stream: &mut TcpStream, needle: &str) -> String {
+    let mut answer = Vec::new();
+    while !String::from_utf8_lossy(&answer).contains(needle) {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed before {needle:?}");
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn the_operators_paths_are_answered_and_the_rest_handed_on() {
+    let server = start(Server::builder(), hello()).await;
+    assert!(get(server.address, "/healthz").await.starts_with("HTTP/1.1 200"));
+    assert!(get(server.address, "/readyz").await.starts_with("HTTP/1.1 200"));
+    // No recorder: the path is the app's.
+    assert!(get(server.address, "/metrics").await.ends_with("hello"));
+    assert!(get(server.address, "/v1/models").await.ends_with("hello"));
+    let post = b"POST /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    assert!(raw(server.address, post).await.starts_with("HTTP/1.1 405"));
+}
+
+#[tokio::test]
+async fn the_operators_listener_serves_nothing_else() {
+    let server = start(Server::builder().admin_listen(Some(([127, 0, 0, 1], 0).into())), hello()).await;
+    let admin = server.admin.unwrap();
+    assert!(get(admin, "/healthz").await.starts_with("HTTP/1.1 200"));
+    assert!(get(admin, "/v1/models").await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn both_versions_are_served_on_one_port() {
+    let server = start(Server::builder(), hello()).await;
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .http2_only(true)
+        .build_http::<Body>();
+    let request = Request::get(format!("http://{}/", server.address)).body(Body::empty()).unwrap();
+    let response = client.request(request).await.unwrap();
+    assert_eq!(response.version(), http::Version::HTTP_2);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
+    assert!(get(server.address, "/").await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_or_trickles_its_head_is_closed() {
+    let clocks = ConnectionClocks {
+        first_byte: Duration::from_millis(50),
+        header: Duration::from_millis(50),
+        ..ConnectionClocks::default()
+    };
+    let server = start(Server::builder().clocks(clocks), hello()).await;
+    assert_eq!(raw(server.address, b"").await, "");
+    assert_eq!(raw(server.address, b"GET / HTTP/1.1\r\nhos").await, "");
+    // The version is not known yet: hyper itself has no clock here.
+    assert_eq!(raw(server.address, b"PRI * HT").await, "");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_one_in_use_is_not() {
+    let clocks = ConnectionClocks {
+        header: Duration::from_millis(50),
+        idle: Duration::from_millis(50),
+        ..ConnectionClocks::default()
+    };
+    let gate = Arc::new(Notify::new());
+    let opened = Arc::clone(&gate);
+    let app = app(move |_| {
+        let gate = Arc::clone(&opened);
+        async move {
+            gate.notified().await;
+            Response::new(Body::from("late"))
+        }
+    });
+    let server = start(Server::builder().clocks(clocks), app).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    // Longer than both clocks: they must not run while a request is under way.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    gate.notify_one();
+    read_until(&mut stream, "late").await;
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0, "closed once idle");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_stalled_not_gone() {
+    let clocks =
+        ConnectionClocks { write_progress: Duration::from_millis(100), ..ConnectionClocks::default() };
+    let (dropped, was_stalled) = oneshot::channel();
+    let dropped = Arc::new(std::sync::Mutex::new(Some(dropped)));
+
+    /// Endless; says at its end whether the client had stalled.
+    struct Endless(Downstream, Arc<std::sync::Mutex<Option<oneshot::Sender<bool>>>>);
+    impl http_body::Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+            static CHUNK: [u8; 65536] = [b'x'; 65536];
+            std::task::Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(&CHUNK)))))
+        }
+    }
+    impl Drop for Endless {
+        fn drop(&mut self) {
+            if let Some(dropped) = self.1.lock().unwrap().take() {
+                let _ = dropped.send(self.0.is_stalled());
+            }
+        }
+    }
+
+    let app = app(move |request| {
+        let downstream = request.extensions().get::<Downstream>().unwrap().clone();
+        let dropped = Arc::clone(&dropped);
+        async move { Response::new(Body::new(Endless(downstream, dropped))) }
+    });
+    let server = start(Server::builder().clocks(clocks), app).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(was_stalled.await.unwrap());
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let server = start(Server::builder(), hello()).await;
+    let fields: String = (0..10_000).map(|n| format!("x-{n}: y\r\n")).collect();
+    let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{fields}\r\n");
+    assert!(raw(server.address, many.as_bytes()).await.starts_with("HTTP/1.1 431"));
+    let large = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    assert!(raw(server.address, large.as_bytes()).await.starts_with("HTTP/1.1 431"));
+    assert!(get(server.address, "/").await.ends_with("hello"), "and the process lives");
+}
+
+#[tokio::test]
+async fn what_is_under_way_ends_and_idle_connections_close() {
+    let gate = Arc::new(Notify::new());
+    let began = Arc::new(Notify::new());
+    let (opened, begins) = (Arc::clone(&gate), Arc::clone(&began));
+    let app = app(move |request: Request<Body>| {
+        let (gate, began) = (Arc::clone(&opened), Arc::clone(&begins));
+        async move {
+            if request.uri().path() == "/slow" {
+                began.notify_one();
+                gate.notified().await;
+            }
+            Response::new(Body::from("done"))
+        }
+    });
+    let server = start(Server::builder(), app).await;
+
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    read_until(&mut idle, "done").await;
+    let mut busy = TcpStream::connect(server.address).await.unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    began.notified().await;
+
+    server.stop.send(()).unwrap();
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0, "the idle connection closes");
+    gate.notify_one();
+    let answer = read_until(&mut busy, "done").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let report = server.report.await.unwrap();
+    assert_eq!((report.under_way, report.cut), (1, 0));
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn during_the_delay_it_still_serves_but_is_not_ready() {
+    let server = start(Server::builder().drain_delay(Duration::from_millis(300)), hello()).await;
+    server.stop.send(()).unwrap();
+    // The stop is seen by another task; until then it is ready.
+    while !get(server.address, "/readyz").await.starts_with("HTTP/1.1 503") {}
+    let answer = get(server.address, "/v1/models").await;
+    assert!(answer.ends_with("hello") && answer.contains("connection: close"), "{answer}");
+    assert_eq!(server.report.await.unwrap().cut, 0);
+}
+
+#[tokio::test]
+async fn what_outlasts_the_drain_timeout_is_cut_and_counted() {
+    let began = Arc::new(Notify::new());
+    let begins = Arc::clone(&began);
+    let app = app(move |_| {
+        let began = Arc::clone(&begins);
+        async move {
+            began.notify_one();
+            std::future::pending().await
+        }
+    });
+    let server = start(Server::builder().drain_timeout(Duration::from_millis(50)), app).await;
+    let mut busy = TcpStream::connect(server.address).await.unwrap();
+    busy.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    began.notified().await;
+    server.stop.send(()).unwrap();
+    let report = server.report.await.unwrap();
+    assert_eq!((report.under_way, report.cut), (1, 1));
+    assert!(report.to_string().contains("--drain-timeout"));
+}

@@ -1,0 +1,84 @@
+//! The order of the layers: here, and nowhere else. `docs/stack.md` draws it and says why.
+
+use http::{HeaderName, Request, Response};
+use tower::{ServiceBuilder, util::BoxCloneSyncService};
+use tower_service::Service;
+use towergate_core::{Body, BoxError, label::Label};
+use towergate_layers::{
+    auth::AuthLayer,
+    catch_panic::CatchPanicLayer,
+    client_auth::ClientAuthLayer,
+    commit::CommitLayer,
+    intake::IntakeLayer,
+    limit::LimitLayer,
+    metrics::MetricsLayer,
+    request_id::RequestIdLayer,
+    respond::RespondLayer,
+    retry::RetryLayer,
+    timeout::{AttemptTimeoutLayer, TotalTimeoutLayer},
+    trace::TraceLayer,
+};
+use towergate_openai::routes;
+
+use crate::{
+    GatewayBuilder,
+    gateway::GatewayService,
+    provider::{Parts, ProviderService},
+};
+
+/// The seconds for which an SDK says it will wait.
+const PATIENCE: [HeaderName; 2] =
+    [HeaderName::from_static("x-stainless-timeout"), HeaderName::from_static("x-stainless-read-timeout")];
+
+/// How often an SDK has tried already: such a request does not fund the retry budget.
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+
+/// What every request passes, outermost first.
+pub(crate) fn gateway(router: ProviderService, settings: &GatewayBuilder) -> GatewayService {
+    let protocol = settings.protocol.clone();
+    let client_auth = match &settings.client_keys {
+        Some(keys) => ClientAuthLayer::new(keys.clone()),
+        None => ClientAuthLayer::off(),
+    };
+    let limit = settings.max_in_flight.map_or_else(LimitLayer::unlimited, LimitLayer::new);
+    let intake = IntakeLayer::new(protocol.clone())
+        .max_body(settings.max_body)
+        .max_upload(settings.max_upload)
+        .memory(settings.memory.clone());
+    let stack = ServiceBuilder::new()
+        .layer(RequestIdLayer::new())
+        .layer(TraceLayer::request())
+        .layer(MetricsLayer::request(routes::all()))
+        .layer(CatchPanicLayer::new(protocol.clone()))
+        .layer(RespondLayer::new(protocol))
+        .layer(client_auth)
+        .layer(limit)
+        .layer(TotalTimeoutLayer::new(&settings.timeouts).patience_headers(PATIENCE))
+        .layer(intake)
+        .service(router);
+    BoxCloneSyncService::new(stack)
+}
+
+/// What every attempt at one provider passes, outermost first; what is above the retries is passed
+/// once.
+pub(crate) fn provider<S>(leaf: S, name: &Label, auth: AuthLayer, parts: Parts) -> ProviderService
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+{
+    let stack = ServiceBuilder::new()
+        .layer(parts.retry.provider(name.clone()).replay_memory(parts.memory.clone()))
+        .layer(TraceLayer::attempt(name.clone()))
+        .layer(MetricsLayer::attempt(name.clone()))
+        .layer(CommitLayer::new(parts.protocol).budget(parts.memory))
+        .layer(AttemptTimeoutLayer::new(&parts.timeouts).provider(name.clone()))
+        .layer(auth)
+        .service(leaf);
+    BoxCloneSyncService::new(stack)
+}
+
+/// Retries as the SDKs above expect them.
+pub(crate) fn default_retry() -> RetryLayer {
+    RetryLayer::new().unfunded_when(RETRY_COUNT)
+}

@@ -1,0 +1,138 @@
+//! The command line. A secret is never a flag: other users of the machine can read those.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::units::{parse_bytes, parse_duration};
+
+const EXAMPLES: &str = "\
+Examples:
+  towergate demo                                  try it, without any key
+  OPENAI_API_KEY=sk-... towergate serve           in front of OpenAI
+  towergate serve --base-url http://localhost:11434/v1    in front of Ollama
+  curl http://127.0.0.1:8080/v1/models            what a client sees
+
+Environment:
+  OPENAI_API_KEY, OPENAI_API_KEY_FILE   the provider's key (the file may be a FIFO)
+  OPENAI_BASE_URL                       the provider, https://api.openai.com/v1 unless set
+  OPENAI_ORG_ID, OPENAI_PROJECT_ID      sent along with the key
+  OPENAI_TIMEOUT, OPENAI_MAX_RETRIES    seconds; retries after the first attempt (3)
+  TOWERGATE_CLIENT_KEYS                 keys that clients must present, comma-separated
+Every flag below has a variable too; the flag wins.";
+
+/// An inference gateway for the OpenAI API.
+#[derive(Debug, Parser)]
+#[command(name = "towergate", version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// `towergate` alone is `towergate serve`.
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the gateway in front of a provider (what is done without a command, too)
+    #[command(after_help = EXAMPLES)]
+    Serve(ServeArgs),
+    /// Serve it in front of a simulated OpenAI inside this process: no key needed
+    Demo(DemoArgs),
+    /// Ask the provider for its models, which costs no tokens, and say how it is
+    Health(HealthArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HealthArgs {
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpstreamArgs {
+    /// The provider's base URL, with its path prefix [default: OPENAI_BASE_URL, else
+    /// https://api.openai.com/v1]
+    #[arg(long, env = "TOWERGATE_BASE_URL", value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+    /// Send the caller's own key upstream instead of the gateway's
+    #[arg(long, env = "TOWERGATE_PASS_THROUGH_AUTH")]
+    pub(crate) pass_through_auth: bool,
+    /// Speak HTTP/2 with the provider
+    #[arg(long, env = "TOWERGATE_UPSTREAM_HTTP2")]
+    pub(crate) upstream_http2: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// Where to listen; port 0 takes a free one, and the address is printed
+    #[arg(long, env = "TOWERGATE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// A listener of its own for /healthz, /readyz and /metrics
+    #[arg(long, env = "TOWERGATE_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// A file of client keys, one a line: `key`, `name=key` or `name=sha256:hex`; `#` begins a comment
+    #[arg(long, env = "TOWERGATE_CLIENT_KEYS_FILE", value_name = "FILE")]
+    pub(crate) client_keys_file: Option<PathBuf>,
+    /// The largest JSON body that is accepted
+    #[arg(long, env = "TOWERGATE_MAX_BODY", value_name = "SIZE", default_value = "64MiB", value_parser = parse_bytes)]
+    pub(crate) max_body: usize,
+    /// The largest streamed upload that is accepted
+    #[arg(long, env = "TOWERGATE_MAX_UPLOAD", value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes)]
+    pub(crate) max_upload: usize,
+    /// Requests under way at a time; more are answered with 503 at once [default: no limit]
+    #[arg(long, env = "TOWERGATE_MAX_IN_FLIGHT", value_name = "N")]
+    pub(crate) max_in_flight: Option<usize>,
+    /// How long what is under way may go on after SIGTERM
+    #[arg(long, env = "TOWERGATE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) drain_timeout: Duration,
+    /// How long connections are still accepted after SIGTERM, with /readyz already off
+    #[arg(long, env = "TOWERGATE_DRAIN_DELAY", value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    pub(crate) drain_delay: Duration,
+    /// The total timeout of a request
+    #[arg(long, env = "TOWERGATE_TOTAL_TIMEOUT", value_name = "TIME", default_value = "600s", value_parser = parse_duration)]
+    pub(crate) total_timeout: Duration,
+    /// How log lines look
+    #[arg(long, env = "TOWERGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// What is logged, as for RUST_LOG: a level, or module=level pairs
+    #[arg(long, env = "TOWERGATE_LOG", value_name = "FILTER", default_value = "info")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}
