@@ -41,6 +41,11 @@
 //! # }
 //! ```
 
+/// Runs the examples of the page about the client.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/client.md")]
+struct Page;
+
 mod answer;
 mod error;
 mod events;

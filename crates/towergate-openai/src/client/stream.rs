@@ -151,12 +151,11 @@ where
                 Phase::Flowing => {}
             }
             let limit = self.event_limit;
-            match self.events.next().map_err(|_| StreamFault::EventTooLarge { limit })? {
-                Some(event) => match self.read_event(&event)? {
+            if let Some(event) = self.events.next().map_err(|_| StreamFault::EventTooLarge { limit })? {
+                match self.read_event(&event)? {
                     Some(chunk) => return Poll::Ready(Ok(Some(chunk))),
                     None => continue,
-                },
-                None => {}
+                }
             }
             match ready!(self.body.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => {
