@@ -1,0 +1,21 @@
+//! Whether the API answers.
+
+use std::time::{Duration, SystemTime};
+
+use super::ClientError;
+
+/// The result of a health check.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Health {
+    /// Whether the list of models came back.
+    pub healthy: bool,
+    /// How long it took, or how long until it failed.
+    pub latency: Duration,
+    /// Why it is not healthy.
+    pub error: Option<ClientError>,
+    /// When the check began.
+    pub checked_at: SystemTime,
+    /// How many models there are.
+    pub models_seen: usize,
+}
