@@ -1,6 +1,9 @@
 //! Whether the API answers.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use super::ClientError;
 
@@ -18,4 +21,14 @@ pub struct Health {
     pub checked_at: SystemTime,
     /// How many models there are.
     pub models_seen: usize,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let latency = self.latency.as_millis();
+        match &self.error {
+            None => write!(f, "healthy, {} models, {latency} ms", self.models_seen),
+            Some(error) => write!(f, "not healthy after {latency} ms: {error}"),
+        }
+    }
 }
