@@ -150,11 +150,11 @@ mod tests {
     }
 
     const STREAM: &str = "\u{feff}data: a\n\n: note\r\n\r\ndata:b\rdata: ü\r\revent: x\n\nid: 1\ndata\n\n\
-        data:  c\r\n\r\nretry: 5\n\ndata: [DONE]\n\n";
+        data:  c\r\ndata: d\r\n\r\nretry: 5\n\ndata: [DONE]\n\n";
 
     #[test]
     fn lines_become_events() {
-        assert_eq!(read(&[STREAM.as_bytes()], 64).unwrap(), ["a", "b\nü", "", " c", "[DONE]"]);
+        assert_eq!(read(&[STREAM.as_bytes()], 64).unwrap(), ["a", "b\nü", "", " c\nd", "[DONE]"]);
     }
 
     #[test]
