@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use towergate_core::{Body, BoxError, ErrorKind, StreamState, stream::AnswerKind};
 
-use super::{broken, in_body, usage::read_usage};
+use super::{Provider, usage::read_usage};
 use crate::{
     api::Api,
     envelope,
@@ -27,6 +27,7 @@ pub(super) struct DocumentBody {
     /// It must be a document, and not an error.
     strict: bool,
     state: Arc<StreamState>,
+    provider: Provider,
     /// None once it was found to be no JSON, where that does not matter.
     document: Option<Document<3>>,
     stage: Stage,
@@ -42,9 +43,15 @@ enum Stage {
 }
 
 impl DocumentBody {
-    pub(super) fn new(inner: Body, api: Api, strict: bool, state: Arc<StreamState>) -> Self {
+    pub(super) fn new(
+        inner: Body,
+        api: Api,
+        strict: bool,
+        state: Arc<StreamState>,
+        provider: Provider,
+    ) -> Self {
         let document = Some(Document::new(["usage", "error", "status"], KEPT_CAP));
-        let mut body = Self { inner, api, strict, state, document, stage: Stage::Open };
+        let mut body = Self { inner, api, strict, state, provider, document, stage: Stage::Open };
         // Nothing comes, and nobody may ask: an empty answer is told at once.
         if body.inner.is_end_stream() {
             body.check();
@@ -59,7 +66,10 @@ impl DocumentBody {
             if self.state.kind() == AnswerKind::Json {
                 self.stage = Stage::Over;
                 self.inner = Body::empty();
-                return Err(in_body(ErrorKind::BadAnswer, "the upstream's answer is not valid JSON").into());
+                return Err(self
+                    .provider
+                    .in_body(ErrorKind::BadAnswer, "the upstream's answer is not valid JSON")
+                    .into());
             }
         }
         Ok(())
@@ -77,13 +87,16 @@ impl DocumentBody {
             // Acknowledged without a word: that is an answer wherever no model had to give one.
             Err(_) if document.is_empty() && !self.strict => return self.state.set_complete(),
             Err(_) if document.is_empty() => {
-                let error = in_body(ErrorKind::BadAnswer, "the upstream's answer has an empty body");
+                let error =
+                    self.provider.in_body(ErrorKind::BadAnswer, "the upstream's answer has an empty body");
                 self.stage = Stage::Failing(error.into());
                 return;
             }
             Err(Fault::End | Fault::Malformed) => {
-                let error =
-                    in_body(ErrorKind::Truncated, "the upstream's answer ended before its JSON was complete");
+                let error = self.provider.in_body(
+                    ErrorKind::Truncated,
+                    "the upstream's answer ended before its JSON was complete",
+                );
                 self.stage = Stage::Failing(error.into());
                 return;
             }
@@ -141,7 +154,7 @@ impl http_body::Body for DocumentBody {
             }
             Some(Err(error)) => {
                 this.stage = Stage::Over;
-                Poll::Ready(Some(Err(broken(error))))
+                Poll::Ready(Some(Err(self.provider.broken(error))))
             }
             None => {
                 this.check();

@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep};
 use towergate_core::{Body, BoxError, Error, ErrorKind, StreamState};
 
 use super::{
-    AFTER_END, AFTER_FINISH, Malformed, broken, in_body,
+    AFTER_END, AFTER_FINISH, Malformed, Provider,
     judge::{Judge, Verdict},
 };
 use crate::{
@@ -30,6 +30,7 @@ pub(super) struct EventsBody {
     api: Api,
     malformed: Malformed,
     state: Arc<StreamState>,
+    provider: Provider,
     reader: SseReader,
     judge: Judge,
     /// Pieces to be handed on.
@@ -75,12 +76,19 @@ enum Fate {
 // === impl EventsBody ===
 
 impl EventsBody {
-    pub(super) fn new(inner: Body, api: Api, malformed: Malformed, state: Arc<StreamState>) -> Self {
+    pub(super) fn new(
+        inner: Body,
+        api: Api,
+        malformed: Malformed,
+        state: Arc<StreamState>,
+        provider: Provider,
+    ) -> Self {
         Self {
             inner,
             api,
             malformed,
             state,
+            provider,
             reader: SseReader::new(),
             judge: Judge::new(api),
             out: VecDeque::new(),
@@ -175,7 +183,7 @@ impl EventsBody {
             }
             Verdict::Done => {
                 if self.api.says_complete() && !self.judge.is_complete() {
-                    return Fate::End(truncated());
+                    return Fate::End(self.truncated());
                 }
                 self.publish();
                 self.done = true;
@@ -184,7 +192,7 @@ impl EventsBody {
                 Fate::PassAll
             }
             Verdict::Failed(failure) => {
-                let error = in_body(
+                let error = self.provider.in_body(
                     ErrorKind::UpstreamStatus(failure.status),
                     "the upstream reported an error inside its stream",
                 );
@@ -198,11 +206,20 @@ impl EventsBody {
                     Malformed::Pass => Fate::Pass,
                     Malformed::Fail => {
                         let message = "the upstream's stream has an event whose JSON is malformed";
-                        Fate::End(in_body(ErrorKind::BadAnswer, message).with_setting("malformed_events"))
+                        Fate::End(
+                            self.provider
+                                .in_body(ErrorKind::BadAnswer, message)
+                                .with_setting("malformed_events"),
+                        )
                     }
                 }
             }
         }
+    }
+
+    fn truncated(&self) -> Error {
+        let message = "the upstream's stream ended before its answer was complete";
+        self.provider.in_body(ErrorKind::Truncated, message)
     }
 
     fn publish(&self) {
@@ -221,14 +238,14 @@ impl EventsBody {
         }
         if !self.done && self.api != Api::Other {
             if self.flowing {
-                return self.cut(truncated().into());
+                return self.cut(self.truncated().into());
             }
             self.finish_pending();
             if self.end.is_some() {
                 return;
             }
             if self.api.says_complete() && !self.judge.is_complete() {
-                return self.cut(truncated().into());
+                return self.cut(self.truncated().into());
             }
             if self.api.ends_with_done() && !self.done {
                 self.push(DONE, false);
@@ -274,7 +291,7 @@ impl EventsBody {
             self.end = Some(End::Clean);
             self.inner = Body::empty();
         } else {
-            self.cut(broken(error));
+            self.cut(self.provider.broken(error));
         }
     }
 
@@ -363,8 +380,4 @@ impl http_body::Body for EventsBody {
     fn size_hint(&self) -> SizeHint {
         if self.api == Api::Other { self.inner.size_hint() } else { SizeHint::default() }
     }
-}
-
-fn truncated() -> Error {
-    in_body(ErrorKind::Truncated, "the upstream's stream ended before its answer was complete")
 }

@@ -81,7 +81,10 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
     response::Parts,
 };
-use towergate_core::{Body, BoxError, Error, ErrorKind, Facts, Phase, Sent, StreamState, stream::AnswerKind};
+use towergate_core::{
+    Body, BoxError, Error, ErrorKind, Facts, Phase, Sent, StreamState, context::Answered, label::Label,
+    stream::AnswerKind,
+};
 
 use self::{document::DocumentBody, events::EventsBody};
 use crate::{api::Api, routes};
@@ -126,6 +129,7 @@ pub fn is_read(facts: Option<&Facts>) -> bool {
 /// After the end of a stream that the upstream keeps open, the body needs tokio's timer.
 #[must_use]
 pub fn read_answer(facts: Option<&Facts>, settings: &AnswerSettings, parts: &mut Parts, body: Body) -> Body {
+    let provider = Provider(parts.extensions.get().map(|Answered { provider }| provider.clone()));
     match plan(facts, parts) {
         None => body,
         Some(Plan::Events(api)) => {
@@ -133,11 +137,11 @@ pub fn read_answer(facts: Option<&Facts>, settings: &AnswerSettings, parts: &mut
             if api != Api::Other {
                 parts.headers.remove(CONTENT_LENGTH);
             }
-            Body::new(EventsBody::new(body, api, settings.malformed, state))
+            Body::new(EventsBody::new(body, api, settings.malformed, state, provider))
         }
         Some(Plan::Document { api, kind, strict }) => {
             let state = publish(parts, kind);
-            Body::new(DocumentBody::new(body, api, strict, state))
+            Body::new(DocumentBody::new(body, api, strict, state, provider))
         }
     }
 }
@@ -194,19 +198,28 @@ fn is_json(media_type: &str) -> bool {
     media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
 }
 
-/// An error in the body of an answer; what was sent has been worked on.
-fn in_body(kind: ErrorKind, message: &'static str) -> Error {
-    Error::new(kind, message).with_phase(Phase::Body).with_sent(Sent::Unknown)
-}
+/// Who answers: named in the errors, where the leaf said it.
+#[derive(Clone)]
+struct Provider(Option<Label>);
 
-/// The error of the body inside: ours where it is one, else a broken connection.
-fn broken(error: BoxError) -> BoxError {
-    if Error::find(&*error).is_some() {
-        return error;
+impl Provider {
+    /// An error in the body of an answer; what was sent has been worked on.
+    fn in_body(&self, kind: ErrorKind, message: &'static str) -> Error {
+        let error = Error::new(kind, message).with_phase(Phase::Body).with_sent(Sent::Unknown);
+        match &self.0 {
+            Some(provider) => error.with_provider(provider.clone()),
+            None => error,
+        }
     }
-    in_body(ErrorKind::Connection, "the connection to the upstream broke inside the answer")
-        .with_source(error)
-        .into()
+
+    /// The error of the body inside: ours where it is one, else a broken connection.
+    fn broken(&self, error: BoxError) -> BoxError {
+        if Error::find(&*error).is_some() {
+            return error;
+        }
+        let message = "the connection to the upstream broke inside the answer";
+        self.in_body(ErrorKind::Connection, message).with_source(error).into()
+    }
 }
 
 #[cfg(test)]

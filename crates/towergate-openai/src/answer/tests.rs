@@ -229,7 +229,7 @@ async fn a_broken_connection_is_an_error_unless_all_had_come() {
 #[tokio::test]
 async fn an_error_of_ours_from_below_stays_what_it_is() {
     let inner = Error::timeout(towergate_core::Clock::Idle, Duration::from_secs(1));
-    let error = broken(Box::new(std::io::Error::other(inner)));
+    let error = Provider(None).broken(Box::new(std::io::Error::other(inner)));
     assert_eq!(Error::find(&*error).unwrap().kind(), ErrorKind::Timeout(towergate_core::Clock::Idle));
 }
 
