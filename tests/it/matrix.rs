@@ -30,7 +30,7 @@ impl Row {
         Self { attempts: 1, ..self }
     }
 
-    const fn as_it_is(self) -> Self {
+    const fn unchanged(self) -> Self {
         Self { passes: true, ..self }
     }
 
@@ -40,18 +40,18 @@ impl Row {
 }
 
 const ROWS: [Row; 21] = [
-    row("status=400;message=theirs", 400).once().as_it_is().unsaid(),
-    row("status=403;message=theirs", 403).once().as_it_is().unsaid(),
-    row("status=404;message=theirs", 404).once().as_it_is().unsaid(),
-    row("status=409;message=theirs", 409).once().as_it_is().unsaid(),
-    row("status=413;message=theirs", 413).once().as_it_is().unsaid(),
-    row("status=422;message=theirs", 422).once().as_it_is().unsaid(),
+    row("status=400;message=theirs", 400).once().unchanged().unsaid(),
+    row("status=403;message=theirs", 403).once().unchanged().unsaid(),
+    row("status=404;message=theirs", 404).once().unchanged().unsaid(),
+    row("status=409;message=theirs", 409).once().unchanged().unsaid(),
+    row("status=413;message=theirs", 413).once().unchanged().unsaid(),
+    row("status=422;message=theirs", 422).once().unchanged().unsaid(),
     row("status=401;message=theirs", 500).once().code("upstream_auth_failed"),
-    row("status=429;message=theirs", 429).as_it_is(),
-    row("status=429;code=insufficient_quota;message=theirs", 429).once().as_it_is(),
+    row("status=429;message=theirs", 429).unchanged(),
+    row("status=429;code=insufficient_quota;message=theirs", 429).once().unchanged(),
     // The wait is longer than allowed: the client may well come again after it.
-    row("status=429;retry-after=60;message=theirs", 429).once().as_it_is().unsaid(),
-    row("status=408;message=theirs", 408).as_it_is(),
+    row("status=429;retry-after=60;message=theirs", 429).once().unchanged().unsaid(),
+    row("status=408;message=theirs", 408).unchanged(),
     row("status=500;message=theirs", 502).code("upstream_error"),
     row("status=502;error-body=html", 502).code("upstream_error"),
     row("status=503;message=theirs", 502).code("upstream_error"),
@@ -205,7 +205,7 @@ async fn our_own_refusals_are_envelopes() {
 async fn too_many_at_once_are_shed_until_one_ends() {
     let world = World::builder().gateway(|gateway| gateway.max_in_flight(1)).start().await;
     let gate = towergate_sim::Gate::new();
-    world.sim.script([towergate_sim::Fault::new().hold_at(1, &gate)]).unwrap();
+    world.sim.script([towergate_sim::Fault::new().hold_at(3, &gate)]).unwrap();
     let http = world.http1();
     let held = http.send(http.json("/v1/chat/completions", &chat_stream("gpt-4o"))).await;
 
