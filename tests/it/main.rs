@@ -11,5 +11,7 @@ mod clients;
 mod drain;
 mod matrix;
 mod mount;
+mod order;
 mod pass_through;
+mod secrets;
 mod streams;

@@ -90,6 +90,11 @@ impl WorldBuilder {
         })
     }
 
+    pub(crate) fn sim(mut self, sim: Sim) -> Self {
+        self.sim = sim;
+        self
+    }
+
     /// Another upstream than the simulated one.
     pub(crate) fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = Some(url.into());
