@@ -2,6 +2,7 @@
 //! not be swapped are (`docs/stack.md`).
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -32,13 +33,34 @@ where
     Gateway::builder().provider(Provider::from_service("test", leaf)).build().unwrap()
 }
 
+/// Runs on one thread, and gives back every counter as `name{outcome}`.
+fn counted(run: impl Future<Output = ()>) -> BTreeMap<String, u64> {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || runtime.block_on(run));
+    let mut counted = BTreeMap::<String, u64>::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        if let metrics_util::debugging::DebugValue::Counter(count) = value {
+            let outcome = key.key().labels().find(|label| label.key() == "outcome");
+            let outcome = outcome.map(|label| label.value().to_owned()).unwrap_or_default();
+            *counted.entry(format!("{}{{{outcome}}}", key.key().name())).or_default() += count;
+        }
+    }
+    counted
+}
+
 /// RequestId and Metrics outside of CatchPanic, and CatchPanic outside of all that may panic.
-#[tokio::test]
-async fn a_panic_is_an_answer_with_an_id() {
-    let gateway = over(|_| panic!("on purpose"));
-    let response = gateway.oneshot(Request::get("/v1/models").body(Body::empty()).unwrap()).await.unwrap();
-    assert_eq!(response.status(), 500);
-    assert!(response.headers().contains_key("x-request-id"));
+#[test]
+fn a_panic_is_an_answer_with_an_id_and_counts_as_what_it_is() {
+    let counted = counted(async {
+        let gateway = over(|_| panic!("on purpose"));
+        let request = Request::get("/v1/models").body(Body::empty()).unwrap();
+        let response = gateway.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert!(response.headers().contains_key("x-request-id"));
+    });
+    assert_eq!(counted.get("towergate_requests_total{internal}"), Some(&1), "{counted:?}");
 }
 
 /// Respond outside of ClientAuth, Limit, Timeout and Intake: their refusals are envelopes with an id.
@@ -95,23 +117,12 @@ async fn a_refusal_is_no_attempt() {
 /// Retry outside of Metrics (attempt): each attempt is counted. Metrics (request) sees one request.
 #[test]
 fn attempts_are_counted_one_by_one_and_requests_once() {
-    let recorder = metrics_util::debugging::DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    metrics::with_local_recorder(&recorder, || {
-        runtime.block_on(async {
-            let world = World::builder().quick_retries(2).start().await;
-            assert_eq!(world.http1().chat(&chat("fault:status=503")).await.status, 502);
-        });
+    let counted = counted(async {
+        let world = World::builder().quick_retries(2).start().await;
+        assert_eq!(world.http1().chat(&chat("fault:status=503")).await.status, 502);
     });
-    let mut counted = std::collections::BTreeMap::<String, u64>::new();
-    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
-        if let metrics_util::debugging::DebugValue::Counter(count) = value {
-            *counted.entry(key.key().name().to_owned()).or_default() += count;
-        }
-    }
-    assert_eq!(counted["towergate_attempts_total"], 3);
-    assert_eq!(counted["towergate_requests_total"], 1);
+    assert_eq!(counted["towergate_attempts_total{upstream_error}"], 3);
+    assert_eq!(counted["towergate_requests_total{upstream_error}"], 1);
 }
 
 /// Retry outside of Commit: a success that turns out to be an error is tried again.
