@@ -13,5 +13,4 @@ mod matrix;
 mod mount;
 mod order;
 mod pass_through;
-mod secrets;
 mod streams;

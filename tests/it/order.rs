@@ -140,12 +140,17 @@ async fn a_200_that_is_an_error_is_tried_again() {
 async fn a_silent_first_event_is_tried_again() {
     let world = World::builder()
         .quick_retries(1)
-        .provider(|provider| provider.timeouts(Timeouts::uniform(Duration::from_millis(200))))
+        .provider(|provider| {
+            provider.timeouts(Timeouts::default().with_first_event(Duration::from_millis(200)))
+        })
         .start()
         .await;
     let gate = Gate::new();
     world.sim.script([Fault::new().hold_at(0, &gate)]).unwrap();
-    let answer = world.http1().chat(&chat_stream("gpt-4o")).await;
+    let http = world.http1();
+    // The other way round the clock of the head, half a minute, would run instead.
+    let answer =
+        tokio::time::timeout(Duration::from_secs(10), http.chat(&chat_stream("gpt-4o"))).await.unwrap();
     assert!(answer.status == 200 && answer.whole);
     assert_eq!(answer.header("x-towergate-attempts"), Some("2"));
 }

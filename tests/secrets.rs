@@ -1,4 +1,13 @@
 //! Planted keys, and everything that a gateway says: they must be nowhere in it.
+//!
+//! A binary of its own: tracing remembers for the whole process whether anybody wants a line, and
+//! tests beside this one do not.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[allow(dead_code, unused_imports, reason = "shared with the other tests")]
+#[path = "it/support/mod.rs"]
+mod support;
 
 use std::{
     io,
@@ -8,7 +17,7 @@ use std::{
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::support::{World, chat, chat_stream};
+use support::{World, chat, chat_stream};
 
 const PROVIDER: &str = "sk-canary-provider";
 const CALLER: &str = "sk-canary-caller";
