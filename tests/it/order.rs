@@ -66,13 +66,31 @@ fn a_panic_is_an_answer_with_an_id_and_counts_as_what_it_is() {
 /// Respond outside of ClientAuth, Limit, Timeout and Intake: their refusals are envelopes with an id.
 #[tokio::test]
 async fn every_refusal_is_an_envelope_with_an_id() {
-    let world = World::builder()
-        .gateway(|gateway| gateway.client_keys(towergate::parse_client_keys("right").unwrap()))
-        .start()
-        .await;
-    let refused = world.http1().get("/v1/models").await;
-    assert_eq!(refused.status, 401);
-    assert!(refused.error()["message"].is_string() && refused.header("x-request-id").is_some());
+    let keys = || towergate::parse_client_keys("right").unwrap();
+    let short = Timeouts::default().with_total(Duration::from_millis(50));
+    let worlds = [
+        (401, World::builder().gateway(move |gateway| gateway.client_keys(keys()))),
+        (503, World::builder().gateway(|gateway| gateway.max_in_flight(0))),
+        (504, World::builder().gateway(move |gateway| gateway.timeouts(short))),
+        (413, World::builder().gateway(|gateway| gateway.max_body(1))),
+    ];
+    for (status, world) in worlds {
+        let world = world.start().await;
+        let refused = world.http1().chat(&chat("fault:stall-head")).await;
+        assert_eq!(refused.status, status);
+        assert!(refused.error()["message"].is_string() && refused.header("x-request-id").is_some());
+    }
+}
+
+/// Metrics outside of Respond: what counts is the answer that the client got. The upstream's 401 is
+/// no fault of the client's, and only Respond knows.
+#[test]
+fn the_answer_that_the_client_got_is_counted() {
+    let counted = counted(async {
+        let world = World::start().await;
+        assert_eq!(world.http1().chat(&chat("fault:status=401")).await.status, 500);
+    });
+    assert_eq!(counted.get("towergate_requests_total{upstream_error}"), Some(&1), "{counted:?}");
 }
 
 /// ClientAuth outside of Limit: a stranger takes no permit. Outside of Intake: nor is its body read.
@@ -123,6 +141,17 @@ fn attempts_are_counted_one_by_one_and_requests_once() {
     });
     assert_eq!(counted["towergate_attempts_total{upstream_error}"], 3);
     assert_eq!(counted["towergate_requests_total{upstream_error}"], 1);
+}
+
+/// Metrics (attempt) outside of Commit: a 200 that is no answer is the upstream's failure. The other
+/// way round Metrics would see a success whose body is dropped.
+#[test]
+fn a_200_that_is_no_answer_is_a_failed_attempt() {
+    let counted = counted(async {
+        let world = World::start().await;
+        assert_eq!(world.http1().chat(&chat("fault:html-200")).await.status, 502);
+    });
+    assert_eq!(counted.get("towergate_attempts_total{upstream_error}"), Some(&1), "{counted:?}");
 }
 
 /// Retry outside of Commit: a success that turns out to be an error is tried again.
