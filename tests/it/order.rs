@@ -2,7 +2,6 @@
 //! not be swapped are (`docs/stack.md`).
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -22,7 +21,7 @@ use towergate::{
 };
 use towergate_sim::{Fault, Gate};
 
-use super::support::{PROVIDER_KEY, World, chat, chat_stream};
+use super::support::{PROVIDER_KEY, World, chat, chat_stream, counted};
 
 /// A gateway over a service in this process.
 fn over<F>(leaf: F) -> Gateway
@@ -31,23 +30,6 @@ where
 {
     let leaf = service_fn(move |request| std::future::ready(leaf(request)));
     Gateway::builder().provider(Provider::from_service("test", leaf)).build().unwrap()
-}
-
-/// Runs on one thread, and gives back every counter as `name{outcome}`.
-fn counted(run: impl Future<Output = ()>) -> BTreeMap<String, u64> {
-    let recorder = metrics_util::debugging::DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    metrics::with_local_recorder(&recorder, || runtime.block_on(run));
-    let mut counted = BTreeMap::<String, u64>::new();
-    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
-        if let metrics_util::debugging::DebugValue::Counter(count) = value {
-            let outcome = key.key().labels().find(|label| label.key() == "outcome");
-            let outcome = outcome.map(|label| label.value().to_owned()).unwrap_or_default();
-            *counted.entry(format!("{}{{{outcome}}}", key.key().name())).or_default() += count;
-        }
-    }
-    counted
 }
 
 /// RequestId and Metrics outside of CatchPanic, and CatchPanic outside of all that may panic.
@@ -121,7 +103,10 @@ async fn the_upload_is_inside_the_clocks() {
         .start()
         .await;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
-    assert!(super::support::raw(world.address, head.as_bytes()).await.starts_with("HTTP/1.1 408"));
+    let answer = super::support::raw(world.address, head.as_bytes());
+    // The other way round it would be waited for without an end.
+    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
 /// Intake outside of Retry: what it refuses is no attempt.
