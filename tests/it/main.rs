@@ -7,8 +7,10 @@
 mod support;
 
 mod bad_input;
+mod bodies;
 mod clients;
 mod drain;
+mod headers;
 mod matrix;
 mod mount;
 mod order;

@@ -2,7 +2,6 @@
 //! not be swapped are (`docs/stack.md`).
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -22,7 +21,7 @@ use towergate::{
 };
 use towergate_sim::{Fault, Gate};
 
-use super::support::{PROVIDER_KEY, World, chat, chat_stream};
+use super::support::{PROVIDER_KEY, World, chat, chat_stream, counted};
 
 /// A gateway over a service in this process.
 fn over<F>(leaf: F) -> Gateway
@@ -31,23 +30,6 @@ where
 {
     let leaf = service_fn(move |request| std::future::ready(leaf(request)));
     Gateway::builder().provider(Provider::from_service("test", leaf)).build().unwrap()
-}
-
-/// Runs on one thread, and gives back every counter as `name{outcome}`.
-fn counted(run: impl Future<Output = ()>) -> BTreeMap<String, u64> {
-    let recorder = metrics_util::debugging::DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    metrics::with_local_recorder(&recorder, || runtime.block_on(run));
-    let mut counted = BTreeMap::<String, u64>::new();
-    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
-        if let metrics_util::debugging::DebugValue::Counter(count) = value {
-            let outcome = key.key().labels().find(|label| label.key() == "outcome");
-            let outcome = outcome.map(|label| label.value().to_owned()).unwrap_or_default();
-            *counted.entry(format!("{}{{{outcome}}}", key.key().name())).or_default() += count;
-        }
-    }
-    counted
 }
 
 /// RequestId and Metrics outside of CatchPanic, and CatchPanic outside of all that may panic.
@@ -66,13 +48,31 @@ fn a_panic_is_an_answer_with_an_id_and_counts_as_what_it_is() {
 /// Respond outside of ClientAuth, Limit, Timeout and Intake: their refusals are envelopes with an id.
 #[tokio::test]
 async fn every_refusal_is_an_envelope_with_an_id() {
-    let world = World::builder()
-        .gateway(|gateway| gateway.client_keys(towergate::parse_client_keys("right").unwrap()))
-        .start()
-        .await;
-    let refused = world.http1().get("/v1/models").await;
-    assert_eq!(refused.status, 401);
-    assert!(refused.error()["message"].is_string() && refused.header("x-request-id").is_some());
+    let keys = || towergate::parse_client_keys("right").unwrap();
+    let short = Timeouts::default().with_total(Duration::from_millis(50));
+    let worlds = [
+        (401, World::builder().gateway(move |gateway| gateway.client_keys(keys()))),
+        (503, World::builder().gateway(|gateway| gateway.max_in_flight(0))),
+        (504, World::builder().gateway(move |gateway| gateway.timeouts(short))),
+        (413, World::builder().gateway(|gateway| gateway.max_body(1))),
+    ];
+    for (status, world) in worlds {
+        let world = world.start().await;
+        let refused = world.http1().chat(&chat("fault:stall-head")).await;
+        assert_eq!(refused.status, status);
+        assert!(refused.error()["message"].is_string() && refused.header("x-request-id").is_some());
+    }
+}
+
+/// Metrics outside of Respond: what counts is the answer that the client got. The upstream's 401 is
+/// no fault of the client's, and only Respond knows.
+#[test]
+fn the_answer_that_the_client_got_is_counted() {
+    let counted = counted(async {
+        let world = World::start().await;
+        assert_eq!(world.http1().chat(&chat("fault:status=401")).await.status, 500);
+    });
+    assert_eq!(counted.get("towergate_requests_total{upstream_error}"), Some(&1), "{counted:?}");
 }
 
 /// ClientAuth outside of Limit: a stranger takes no permit. Outside of Intake: nor is its body read.
@@ -103,7 +103,10 @@ async fn the_upload_is_inside_the_clocks() {
         .start()
         .await;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
-    assert!(super::support::raw(world.address, head.as_bytes()).await.starts_with("HTTP/1.1 408"));
+    let answer = super::support::raw(world.address, head.as_bytes());
+    // The other way round it would be waited for without an end.
+    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
 /// Intake outside of Retry: what it refuses is no attempt.
@@ -123,6 +126,17 @@ fn attempts_are_counted_one_by_one_and_requests_once() {
     });
     assert_eq!(counted["towergate_attempts_total{upstream_error}"], 3);
     assert_eq!(counted["towergate_requests_total{upstream_error}"], 1);
+}
+
+/// Metrics (attempt) outside of Commit: a 200 that is no answer is the upstream's failure. The other
+/// way round Metrics would see a success whose body is dropped.
+#[test]
+fn a_200_that_is_no_answer_is_a_failed_attempt() {
+    let counted = counted(async {
+        let world = World::start().await;
+        assert_eq!(world.http1().chat(&chat("fault:html-200")).await.status, 502);
+    });
+    assert_eq!(counted.get("towergate_attempts_total{upstream_error}"), Some(&1), "{counted:?}");
 }
 
 /// Retry outside of Commit: a success that turns out to be an error is tried again.

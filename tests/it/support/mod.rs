@@ -1,9 +1,13 @@
 //! A gateway between a client and a simulated upstream, all on real sockets.
 
+mod counted;
 mod http;
+mod upstream;
 mod world;
 
 pub(crate) use self::{
+    counted::counted,
     http::{Answer, Http, chat, chat_stream, raw},
+    upstream::Upstream,
     world::{PROVIDER_KEY, World},
 };

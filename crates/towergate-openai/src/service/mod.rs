@@ -12,7 +12,8 @@
 //! | changes in the response | [`headers::retain_response`] |
 //!
 //! On success the answer comes as it is, redirects included; its body is read as it passes, frame
-//! by frame, with nothing spawned in between. A `101` that nobody can have asked for is an error.
+//! by frame, with nothing spawned in between. The answer to `HEAD` has none, and is not read,
+//! whatever its head tells of. A `101` that nobody can have asked for is an error.
 //!
 //! On error the service gives a [`towergate_core::Error`] with kind, phase and whether anything was
 //! sent. An error of the request's own body (a limit, a clock of a layer above) comes out as it
@@ -64,7 +65,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
@@ -123,6 +124,8 @@ struct Sending {
     response: legacy::ResponseFuture,
     shared: Arc<Shared>,
     facts: Option<Arc<Facts>>,
+    /// The answer has no body, whatever its head says of one.
+    is_head: bool,
     upload: Option<Arc<UploadFailure>>,
 }
 
@@ -165,9 +168,10 @@ impl OpenAi {
             return Err(Error::new(ErrorKind::Draining, "the provider's connections are being closed"));
         };
         let (parts, body) = request.into_parts();
+        let is_head = parts.method == Method::HEAD;
         let (body, upload) = Upload::new(body);
         let response = client.request(Request::from_parts(parts, body));
-        Ok(Sending { response, shared: Arc::clone(&self.shared), facts, upload })
+        Ok(Sending { response, shared: Arc::clone(&self.shared), facts, is_head, upload })
     }
 }
 
@@ -211,6 +215,7 @@ impl Shared {
         &self,
         response: Response<Incoming>,
         facts: Option<&Facts>,
+        is_head: bool,
         upload: Option<Arc<UploadFailure>>,
     ) -> Result<Response<Body>, Error> {
         let (mut parts, body) = response.into_parts();
@@ -230,7 +235,7 @@ impl Shared {
         } else {
             Body::new(Answer::new(body, Arc::clone(&self.upstream), upload))
         };
-        let body = read_answer(facts, &self.answers, &mut parts, body);
+        let body = if is_head { body } else { read_answer(facts, &self.answers, &mut parts, body) };
         Ok(Response::from_parts(parts, body))
     }
 }
@@ -262,7 +267,8 @@ impl Future for ResponseFuture {
         };
         Poll::Ready(match (std::mem::replace(&mut self.state, State::Done), result) {
             (State::Sending(sending), Some(Ok(response))) => {
-                sending.shared.answer(response, sending.facts.as_deref(), sending.upload)
+                let Sending { shared, facts, is_head, upload, .. } = sending;
+                shared.answer(response, facts.as_deref(), is_head, upload)
             }
             (State::Sending(sending), Some(Err(error))) => {
                 let upload = sending.upload.and_then(|upload| upload.take());

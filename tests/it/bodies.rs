@@ -1,0 +1,522 @@
+//! Bodies pass as they come, in both directions: no byte is changed, nothing is collected that need
+//! not be, and who reads slowly slows down who writes.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tower::ServiceExt as _;
+use towergate::{Body, openai::service::Http2};
+use towergate_sim::Gate;
+
+use super::support::{Answer, Http, PROVIDER_KEY, Upstream, World, chat, chat_stream, counted, raw};
+
+const FRAME: usize = 64 << 10;
+const FRAMES: u64 = 1600;
+/// What all sockets and windows on the way may hold.
+const ON_THE_WAY: u64 = (32 << 20) / FRAME as u64;
+
+/// 100 MiB in frames that tell their number, counted as they are taken.
+struct Pattern {
+    taken: Arc<AtomicU64>,
+    known_length: bool,
+}
+
+impl Pattern {
+    fn new(known_length: bool) -> (Self, Arc<AtomicU64>) {
+        let taken = Arc::new(AtomicU64::new(0));
+        (Self { taken: Arc::clone(&taken), known_length }, taken)
+    }
+}
+
+impl http_body::Body for Pattern {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        let number = self.taken.fetch_add(1, SeqCst);
+        Poll::Ready(Some(Ok(Frame::data(vec![number as u8; FRAME].into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.taken.load(SeqCst) == FRAMES
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = (FRAMES - self.taken.load(SeqCst)) * FRAME as u64;
+        if self.known_length { SizeHint::with_exact(left) } else { SizeHint::default() }
+    }
+}
+
+/// Reads to the end; how many bytes of the pattern came.
+async fn read_pattern<B>(mut body: B) -> u64
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Debug,
+{
+    let mut read = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let mut data = frame.unwrap().into_data().unwrap();
+        while !data.is_empty() {
+            let piece = data.split_to(data.len().min(FRAME - read % FRAME));
+            assert!(piece == vec![(read / FRAME) as u8; piece.len()], "wrong bytes from {read} on");
+            read += piece.len();
+        }
+    }
+    read as u64
+}
+
+/// It must not get to its end while nobody reads: the time is only how long it may try.
+async fn stalls(taken: &AtomicU64) {
+    let ends = async {
+        while taken.load(SeqCst) < FRAMES {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_millis(300), ends).await.is_err(), "all of it was taken");
+    let taken = taken.load(SeqCst);
+    assert!(taken < ON_THE_WAY, "{taken} frames were taken for a peer that reads none");
+}
+
+fn client(http2: bool) -> Client<HttpConnector, Body> {
+    Client::builder(TokioExecutor::new()).http2_only(http2).build_http()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_waits_for_an_upstream_that_does_not_read() {
+    for (known_length, http2) in [(true, false), (false, false), (true, true)] {
+        let gate = Gate::new();
+        let reads = gate.clone();
+        let upstream = Upstream::start(move |request: Request<Incoming>| {
+            let gate = reads.clone();
+            async move {
+                let length = request.headers().get("content-length").cloned();
+                gate.wait().await;
+                let read = read_pattern(request.into_body()).await;
+                Response::new(json!({"read": read, "declared": length.map(|length| length.to_str().unwrap().to_owned())}).to_string().into())
+            }
+        })
+        .await;
+        let world = World::builder()
+            .base_url(upstream.base_url())
+            .provider(move |provider| provider.leaf(|leaf| leaf.http2(http2.then(Http2::default))))
+            .start()
+            .await;
+        let (body, taken) = Pattern::new(known_length);
+        let request = Request::post("/v1/files").header("content-type", "multipart/form-data; boundary=x");
+        let sending = tokio::spawn(world.gateway.clone().oneshot(request.body(body).unwrap()));
+        gate.reached().await;
+        stalls(&taken).await;
+        gate.open();
+        let answer = sending.await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        let answer: serde_json::Value =
+            serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
+        let whole = FRAMES * FRAME as u64;
+        assert_eq!(answer["read"], whole);
+        let declared = known_length.then(|| whole.to_string());
+        assert_eq!(answer["declared"].as_str(), declared.as_deref(), "http2: {http2}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_waits_for_a_client_that_does_not_read() {
+    for (known_length, http2) in [(true, false), (false, false), (false, true)] {
+        let (body, taken) = Pattern::new(known_length);
+        let body = Arc::new(std::sync::Mutex::new(Some(body)));
+        let upstream = Upstream::start(move |_| {
+            let body = body.lock().unwrap().take().unwrap();
+            let response = Response::builder().header("content-type", "application/octet-stream");
+            std::future::ready(response.body(Body::new(body)).unwrap())
+        })
+        .await;
+        let world = World::builder().base_url(upstream.base_url()).start().await;
+        let request = Request::get(format!("{}/v1/files/file-1/content", world.url()));
+        let answer = client(http2).request(request.body(Body::empty()).unwrap()).await.unwrap();
+        let length = answer.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned());
+        assert_eq!(length, known_length.then(|| (FRAMES * FRAME as u64).to_string()));
+        stalls(&taken).await;
+        assert_eq!(read_pattern(answer.into_body()).await, FRAMES * FRAME as u64);
+    }
+}
+
+#[tokio::test]
+async fn multipart_arrives_as_it_was_sent() {
+    let world = World::start().await;
+    let mut form = b"--x\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n\
+        --x\r\ncontent-disposition: form-data; name=\"file\"; filename=\"\xc3\xbc.bin\"\r\n\r\n"
+        .to_vec();
+    form.extend((0..=255).cycle().take(3 << 20));
+    form.extend(b"\r\n--x--\r\n");
+    let form = Bytes::from(form);
+    for http2 in [false, true] {
+        for known_length in [true, false] {
+            for path in ["/v1/audio/transcriptions", "/v1/files", "/v1/echo/new"] {
+                let body = if known_length {
+                    Body::from(form.clone())
+                } else {
+                    let frames: Vec<_> = form.chunks(7000).map(Bytes::copy_from_slice).collect();
+                    let frames = frames.into_iter().map(|data| Ok::<_, Infallible>(Frame::data(data)));
+                    Body::new(StreamBody::new(futures_util::stream::iter(frames)))
+                };
+                let request = Request::post(format!("{}{path}", world.url()))
+                    .header("content-type", "multipart/form-data; boundary=x")
+                    .body(body)
+                    .unwrap();
+                let answer = client(http2).request(request).await.unwrap();
+                assert_eq!(answer.status(), 200, "{path}");
+                let seen = world.sim.requests().pop().unwrap();
+                assert!(seen.body == form, "{path}: not byte for byte");
+                assert_eq!(seen.headers["content-type"], "multipart/form-data; boundary=x");
+                let length = seen.headers.get("content-length").map(|length| length.to_str().unwrap());
+                assert_eq!(length, known_length.then_some(form.len().to_string().as_str()), "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn json_in_pieces_arrives_whole() {
+    let world = World::start().await;
+    let text = format!("{}  \n", chat("gpt-4o"));
+    for http2 in [false, true] {
+        let frames: Vec<_> =
+            text.bytes().map(|byte| Ok::<_, Infallible>(Frame::data(vec![byte].into()))).collect();
+        let request = Request::post(format!("{}/v1/chat/completions", world.url()))
+            .header("content-type", "application/json")
+            .body(Body::new(StreamBody::new(futures_util::stream::iter(frames))))
+            .unwrap();
+        assert_eq!(client(http2).request(request).await.unwrap().status(), 200);
+        let seen = world.sim.requests().pop().unwrap();
+        assert_eq!(seen.body, text.as_bytes());
+        assert_eq!(seen.headers["content-length"], text.len().to_string().as_str());
+    }
+}
+
+#[tokio::test]
+async fn answers_pass_byte_for_byte_whatever_is_in_them() {
+    // What no typed struct would survive: unknown and repeated keys, odd numbers, escapes, white space.
+    let json = "\n { \"id\" : \"x\",\t\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\
+        \"content\":\"\\u00fc\\/\"},\"finish_reason\":\"stop\"}],\"new\":1.0e+02,\"new\":1E400,\
+        \"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3,\"x\":null} }\r\n";
+    let length = json.len();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let chunked: String = json.chars().map(|char| format!("1\r\n{char}\r\n")).collect();
+    for answer in [
+        format!("{head}content-length: {length}\r\n\r\n{json}"),
+        format!("{head}transfer-encoding: chunked\r\n\r\n{chunked}0\r\n\r\n"),
+        format!("{head}connection: close\r\n\r\n{json}"),
+    ] {
+        let upstream = Upstream::raw(answer).await;
+        let world = World::builder().base_url(upstream.base_url()).start().await;
+        for http in [world.http1(), world.http2()] {
+            let answers = [
+                http.chat(&chat("gpt-4o")).await,
+                http.post("/v1/embeddings", &json!({"model": "m", "input": "a"})).await,
+                http.get("/v1/models").await,
+                http.get("/v1/unknown").await,
+            ];
+            for answer in answers {
+                assert!(answer.whole && answer.status == 200, "{answer:?}");
+                assert_eq!(answer.text(), json);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn binary_answers_pass_byte_for_byte() {
+    let world = World::start().await;
+    let direct = Http::new(format!("http://{}", world.upstream.addr()), false);
+    let key = format!("Bearer {PROVIDER_KEY}");
+    for (method, path, body) in [
+        (Method::GET, "/v1/files/file-1/content", String::new()),
+        (
+            Method::POST,
+            "/v1/audio/speech",
+            json!({"model": "tts-1", "input": "Hello!", "voice": "alloy"}).to_string(),
+        ),
+        (
+            Method::POST,
+            "/v1/audio/speech",
+            json!({"model": "fault:split=100", "input": "Hello!", "voice": "alloy"}).to_string(),
+        ),
+        (Method::POST, "/v1/images/generations", json!({"model": "gpt-image-1", "prompt": "a"}).to_string()),
+    ] {
+        let request = |http: Http| {
+            let request = http.request(method.clone(), path).header("authorization", &key);
+            let request =
+                request.header("content-type", "application/json").body(body.clone().into()).unwrap();
+            async move { http.read(request).await }
+        };
+        let expected = request(direct.clone()).await;
+        assert!(expected.status == 200 && expected.body.len() > 100, "{path}");
+        for http in [world.http1(), world.http2()] {
+            let answer = request(http).await;
+            assert!(answer.whole && answer.body == expected.body, "{path}: not byte for byte");
+            for name in ["content-type", "content-length"] {
+                assert_eq!(answer.header(name), expected.header(name), "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_answer_passes_unread() {
+    // gzip of nothing that the reader could make sense of, and all bytes there are.
+    let packed: Vec<u8> = [0x1f, 0x8b, 8, 0].into_iter().chain((0..=255).cycle().take(5000)).collect();
+    for content_type in ["application/json", "text/event-stream"] {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+            packed.len()
+        );
+        let upstream = Upstream::raw([head.as_bytes(), &packed].concat()).await;
+        let world = World::builder().base_url(upstream.base_url()).start().await;
+        for http in [world.http1(), world.http2()] {
+            for request in [chat("gpt-4o"), chat_stream("gpt-4o")] {
+                let answer = http.chat(&request).await;
+                assert!(answer.whole && answer.body == packed, "{content_type}: not byte for byte");
+                assert_eq!(answer.header("content-encoding"), Some("gzip"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn statuses_without_a_body_have_none() {
+    for (answer, status, length) in [
+        ("204 No Content\r\nx-a: 1", 204, None),
+        ("304 Not Modified\r\netag: \"x\"", 304, None),
+        ("205 Reset Content\r\ncontent-length: 0", 205, Some("0")),
+        ("201 Created\r\ncontent-length: 0", 201, Some("0")),
+        ("202 Accepted\r\ncontent-length: 0", 202, Some("0")),
+    ] {
+        let upstream = Upstream::raw(format!("HTTP/1.1 {answer}\r\n\r\n")).await;
+        let world = World::builder().base_url(upstream.base_url()).start().await;
+        for http in [world.http1(), world.http2()] {
+            for method in [Method::GET, Method::DELETE, Method::PATCH] {
+                for path in ["/v1/files/file-1", "/v1/unknown"] {
+                    let answer =
+                        http.read(http.request(method.clone(), path).body(Default::default()).unwrap()).await;
+                    assert!(answer.whole && answer.body.is_empty(), "{method} {path} {status}");
+                    assert_eq!(
+                        (answer.status.as_u16(), answer.header("content-length")),
+                        (status, length),
+                        "{method} {path}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_head_keeps_the_length_it_tells_of() {
+    for head in [
+        "content-length: 1234\r\n",
+        "",
+        "content-type: text/event-stream\r\n",
+        "content-encoding: gzip\r\ncontent-length: 9\r\n",
+    ] {
+        let upstream = Upstream::raw(format!("HTTP/1.1 200 OK\r\netag: \"x\"\r\n{head}\r\n")).await;
+        let world = World::builder().base_url(upstream.base_url()).start().await;
+        let length = head.rsplit_once("content-length: ").map(|(_, length)| length.trim());
+        for http in [world.http1(), world.http2()] {
+            for path in ["/v1/models", "/v1/files/file-1/content", "/v1/unknown", "/v1/chat/completions"] {
+                let request = http.request(Method::HEAD, path).body(Default::default()).unwrap();
+                let answer = http.read(request).await;
+                assert_eq!((answer.status.as_u16(), answer.header("etag")), (200, Some("\"x\"")), "{path}");
+                assert!(answer.whole && answer.body.is_empty());
+                assert_eq!(answer.header("content-length"), length, "{path} {head}");
+            }
+        }
+        assert!(upstream.requests().iter().all(|request| request.starts_with(b"HEAD ")));
+    }
+}
+
+/// What the head tells of is not there to be read, and so it is not cut short either.
+#[test]
+fn an_answer_to_head_is_a_complete_one() {
+    let counted = counted(async {
+        for content_type in ["text/event-stream", "application/json"] {
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: 9\r\n\r\n");
+            let upstream = Upstream::raw(head).await;
+            let world = World::builder().base_url(upstream.base_url()).start().await;
+            for path in ["/v1/models", "/v1/unknown"] {
+                let request = Request::head(path).body(Body::empty()).unwrap();
+                let answer = world.gateway.clone().oneshot(request).await.unwrap();
+                assert!(http_body::Body::is_end_stream(answer.body()), "{content_type}");
+            }
+        }
+    });
+    assert_eq!(counted.get("towergate_requests_total{completed}"), Some(&4), "{counted:?}");
+    assert_eq!(counted.get("towergate_attempts_total{completed}"), Some(&4), "{counted:?}");
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_is_that_part() {
+    let file: Bytes = (0..=255).cycle().take(10_000).collect::<Vec<u8>>().into();
+    let whole = file.clone();
+    let upstream = Upstream::start(move |request: Request<Incoming>| {
+        let file = file.clone();
+        let range = request.headers().get("range").map(|range| range.to_str().unwrap().to_owned());
+        std::future::ready(match range.as_deref() {
+            Some("bytes=100-199") => Response::builder()
+                .status(StatusCode::PARTIAL_CONTENT)
+                .header("content-type", "application/octet-stream")
+                .header("content-range", "bytes 100-199/10000")
+                .body(file.slice(100..200).into())
+                .unwrap(),
+            Some(_) => Response::builder()
+                .status(StatusCode::RANGE_NOT_SATISFIABLE)
+                .header("content-range", "bytes */10000")
+                .body(Body::empty())
+                .unwrap(),
+            None => Response::builder().header("accept-ranges", "bytes").body(file.into()).unwrap(),
+        })
+    })
+    .await;
+    let world = World::builder().base_url(upstream.base_url()).start().await;
+    for http in [world.http1(), world.http2()] {
+        for path in ["/v1/files/file-1/content", "/v1/videos/v-1/content", "/v1/unknown"] {
+            let ask = |range: &'static str| {
+                let request = http.request(Method::GET, path).header("range", range);
+                http.read(request.body(Default::default()).unwrap())
+            };
+            let part = ask("bytes=100-199").await;
+            assert_eq!((part.status.as_u16(), &part.body), (206, &whole.slice(100..200)));
+            assert_eq!(part.header("content-range"), Some("bytes 100-199/10000"));
+            assert_eq!(part.header("content-length"), Some("100"));
+            let none = ask("bytes=99999-").await;
+            assert_eq!((none.status.as_u16(), none.header("content-range")), (416, Some("bytes */10000")));
+            let all = http.get(path).await;
+            assert_eq!((&all.body, all.header("accept-ranges")), (&whole, Some("bytes")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn trailers_pass_both_ways() {
+    let upstream = Upstream::start(async |request: Request<Incoming>| {
+        let sum =
+            request.into_body().collect().await.unwrap().trailers().map(|trailers| trailers["x-sum"].clone());
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-came", sum.unwrap_or_else(|| "none".parse().unwrap()));
+        let frames = [Ok::<_, Infallible>(Frame::data("done".into())), Ok(Frame::trailers(trailers))];
+        Response::new(Body::new(StreamBody::new(futures_util::stream::iter(frames))))
+    })
+    .await;
+    let world = World::builder()
+        .base_url(upstream.base_url())
+        .provider(|provider| provider.leaf(|leaf| leaf.http2(Http2::default())))
+        .start()
+        .await;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", "42".parse().unwrap());
+    let frames = [Ok::<_, Infallible>(Frame::data("hello".into())), Ok(Frame::trailers(trailers))];
+    let request = Request::post(format!("{}/v1/unknown", world.url()))
+        .header("content-type", "application/octet-stream")
+        .body(Body::new(StreamBody::new(futures_util::stream::iter(frames))))
+        .unwrap();
+    let answer = client(true).request(request).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(answer.trailers().unwrap()["x-came"], "42");
+    assert_eq!(answer.to_bytes(), "done");
+
+    // Those of an HTTP/1.1 upstream reach an HTTP/2 client too.
+    let chunked = "HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n";
+    let upstream = Upstream::raw(chunked).await;
+    let world = World::builder().base_url(upstream.base_url()).start().await;
+    let request = Request::get(format!("{}/v1/unknown", world.url())).body(Body::empty()).unwrap();
+    let answer = client(true).request(request).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(answer.trailers().unwrap()["x-sum"], "7");
+    // An HTTP/1.1 client, whose `TE` asked for none, gets a whole answer without them.
+    let answer =
+        raw(world.address, b"GET /v1/unknown HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.ends_with("\r\n\r\n2\r\nhi\r\n0\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_need_not_wait_for_the_upload() {
+    let early =
+        "HTTP/1.1 413 Payload Too Large\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    let script = towergate_sim::RawScript::new().read_head().write(early).wait_for_close();
+    let upstream = towergate_sim::RawUpstream::start([script]).await.unwrap();
+    let world = World::builder().base_url(upstream.base_url()).start().await;
+
+    let mut socket = TcpStream::connect(world.address).await.unwrap();
+    let head = "POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=x\r\n\
+        content-length: 50000000\r\n\r\n--x\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+
+    let (frames, body) = tokio::sync::mpsc::unbounded_channel::<Result<Frame<Bytes>, Infallible>>();
+    frames.send(Ok(Frame::data("--x\r\n".into()))).unwrap();
+    let body = futures_util::stream::unfold(body, async |mut body| Some((body.recv().await?, body)));
+    let request = Request::post(format!("{}/v1/files", world.url()))
+        .header("content-type", "multipart/form-data; boundary=x")
+        .body(Body::new(StreamBody::new(Box::pin(body))))
+        .unwrap();
+    let answer = Answer::read(client(true).request(request).await.unwrap()).await;
+    assert!(answer.whole && answer.status == 413);
+    drop(frames);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_in_its_upload_ends_it_upstream() {
+    let world = World::start().await;
+    let mut socket = TcpStream::connect(world.address).await.unwrap();
+    let head = "POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=x\r\n\
+        content-length: 50000000\r\n\r\n--x\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    world.sim.wait_until(|log| log.counts().arrived == 1).await;
+    drop(socket);
+    world.sim.wait_until(|log| log.counts().in_flight() == 0).await;
+    assert_eq!(world.sim.counts().received, 0, "half an upload is not a whole one");
+}
+
+#[tokio::test]
+async fn a_long_upload_is_not_tried_again_and_a_short_one_is() {
+    let world = World::builder().quick_retries(2).start().await;
+    for (size, attempts) in [(1000, 2), (3 << 20, 1)] {
+        world.sim.script(["status=503"]).unwrap();
+        let http = world.http1();
+        let request =
+            http.request(Method::POST, "/v1/echo").header("content-type", "application/octet-stream");
+        let answer = http.read(request.body(vec![7; size].into()).unwrap()).await;
+        assert_eq!(answer.header("x-towergate-attempts"), Some(attempts.to_string().as_str()));
+        assert_eq!(answer.status == 200, attempts == 2);
+        assert_eq!(answer.header("x-should-retry"), (attempts == 1).then_some("false"));
+        assert!(world.sim.requests().iter().all(|seen| seen.body_len as usize >= size.min(1000)));
+        world.sim.clear_script();
+    }
+}
