@@ -13,4 +13,5 @@ mod matrix;
 mod mount;
 mod order;
 mod pass_through;
+mod stalled;
 mod streams;
