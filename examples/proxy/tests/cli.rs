@@ -11,8 +11,14 @@ use std::{
 fn towergate(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_towergate"));
     command.args(args);
-    for name in ["OPENAI_API_KEY", "OPENAI_API_KEY_FILE", "OPENAI_BASE_URL", "OPENAI_TIMEOUT"] {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["OPENAI_", "TOWERGATE_", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
+            command.env_remove(&*name);
+        }
     }
     command
 }
@@ -193,4 +199,55 @@ fn a_second_signal_ends_at_once() {
     while TcpStream::connect(&demo.address).is_ok() {}
     demo.signal("-TERM");
     assert_eq!(demo.child.wait().unwrap().code(), Some(130));
+}
+
+/// Asks over one connection for as long as it is kept alive, then over another. Gives how many were
+/// answered once nobody listens any more; panics where a request gets no answer.
+fn ask_until_refused(address: &str) -> u32 {
+    let body = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hello!"}]}"#;
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut answered = 0;
+    while let Ok(stream) = TcpStream::connect(address) {
+        let mut stream = BufReader::new(stream);
+        loop {
+            stream.get_mut().write_all(request.as_bytes()).unwrap();
+            let (mut length, mut last, mut line) = (0, false, String::new());
+            while line != "\r\n" {
+                line.clear();
+                assert_ne!(stream.read_line(&mut line).unwrap(), 0, "a request was lost after {answered}");
+                let field = line.trim().to_ascii_lowercase();
+                length =
+                    field.strip_prefix("content-length: ").map_or(length, |value| value.parse().unwrap());
+                last |= field == "connection: close";
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            answered += 1;
+            if last {
+                break;
+            }
+        }
+    }
+    answered
+}
+
+#[test]
+fn under_load_no_request_is_lost_at_sigterm() {
+    let mut demo = Serving::start(towergate(&["demo", "--listen", "127.0.0.1:0", "--log", "warn"]));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let address = demo.address.clone();
+            std::thread::spawn(move || ask_until_refused(&address))
+        })
+        .collect();
+    while !demo.ask(&get("/metrics")).lines().any(|line| {
+        line.starts_with("towergate_requests_total")
+            && line.rsplit(' ').next().unwrap().parse::<u32>().unwrap() > 500
+    }) {}
+    demo.signal("-TERM");
+    let answered: u32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert!(answered > 500);
+    assert_eq!(demo.child.wait().unwrap().code(), Some(0));
 }

@@ -153,6 +153,20 @@ impl ConnectionState {
         self.lock().waiting
     }
 
+    /// Until when a connection that is to be closed is left open: on HTTP/1.1 a client may be sending
+    /// its next request at this moment, not having been told to go. `None`: close it now.
+    pub(super) fn lingers_until(&self, now: Instant, linger: Duration) -> Option<Instant> {
+        let inner = self.lock();
+        match inner.waiting {
+            // Its GOAWAY tells the client without losing anything (RFC 9113, section 6.8).
+            _ if inner.multiplexed => None,
+            Waiting::No => Some(now + linger),
+            Waiting::FirstByte(since) | Waiting::Header(since) | Waiting::Idle(since) => {
+                Some(since + linger).filter(|until| *until > now)
+            }
+        }
+    }
+
     /// Bytes came in. On HTTP/2 they may be pings: only a request ends the idle time there.
     pub(super) fn bytes_arrived(&self) {
         if self.busy.load(Relaxed) {
@@ -215,6 +229,10 @@ impl ConnectionGuard {
     pub(super) fn with_drain(mut self, drain: Drain) -> Self {
         self.drain = Some(drain);
         self
+    }
+
+    pub(super) fn state(&self) -> Arc<ConnectionState> {
+        Arc::clone(&self.state)
     }
 
     /// Wraps the service of the guarded connection, for hyper's `serve_connection`.
