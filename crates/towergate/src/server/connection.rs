@@ -224,8 +224,9 @@ impl ConnectionGuard {
         Self { state, drain: None }
     }
 
-    /// While this drains, HTTP/1.1 answers carry `Connection: close`, so that clients move on
-    /// before the connection is closed under them.
+    /// Once this closes, HTTP/1.1 answers carry `Connection: close`, so that clients move on before
+    /// the connection is closed under them. Not earlier: a client that is told so comes back on a
+    /// new connection, which would be lost if the listener closed at that moment.
     pub(super) fn with_drain(mut self, drain: Drain) -> Self {
         self.drain = Some(drain);
         self
@@ -300,7 +301,7 @@ where
             Ok(response) => response,
             Err(never) => match never {},
         };
-        if this.stream.is_none() && this.drain.as_ref().is_some_and(Drain::is_draining) {
+        if this.stream.is_none() && this.drain.as_ref().is_some_and(Drain::is_closing) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let (guard, stream) = (this.under_way.take(), this.stream.take());
