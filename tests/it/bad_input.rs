@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
-use towergate::layers::timeout::Timeouts;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use towergate::{layers::timeout::Timeouts, server::ConnectionClocks};
 
 use super::support::{World, chat, raw};
 
@@ -23,6 +26,13 @@ async fn what_is_no_http_is_refused() {
     for bytes in [
         &b"\x16\x03\x01\x02\x00\x01"[..],
         b"GARBAGE\r\n\r\n",
+        b"\0\0\0\0",
+        b"GET /v1/models HTTP/9.9\r\nhost: x\r\n\r\n",
+        b"GET /v1/models HTTP/1.1\r\nhost: x\r\nx: a\rb\r\n\r\n",
+        b"GET /v1/models HTTP/1.1\r\nhost: x\r\nx: a\0b\r\n\r\n",
+        b"GET /v1/models HTTP/1.1\r\nhost: x\r\nx: a\r\n folded\r\n\r\n",
+        b"POST /v1/models HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"POST /v1/models HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\n",
         b"GET /v1/models HTTP/1.1\r\nhost : x\r\n\r\n",
         b"GET /v1/models HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n",
         b"POST /v1/models HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
@@ -150,4 +160,121 @@ async fn json_that_upstream_might_understand_passes() {
         assert_eq!(world.sim.counts().received, seen + 1, "{body:.60}");
         assert_eq!(world.sim.requests().last().unwrap().body, body.as_bytes());
     }
+}
+
+#[tokio::test]
+async fn json_that_is_no_request_is_refused_with_an_envelope() {
+    let world = World::start().await;
+    for (body, says) in [
+        ("", "invalid_json"),
+        ("{\"model\":", "JSON"),
+        ("[]", "object"),
+        ("\"text\"", "object"),
+        ("null", "object"),
+        ("{\"messages\":[]}", "model"),
+        ("{\"model\":\"a\",\"messages\":[],\"model\":\"b\"}", "model"),
+        ("{\"model\":\"a\",\"messages\":[],\"mod\\u0065l\":\"b\"}", "model"),
+        ("{\"stream\":true,\"model\":\"a\",\"stre\\u0061m\":false}", "stream"),
+    ] {
+        let answer = raw(world.address, &post(&format!("content-length: {}\r\n", body.len()), body)).await;
+        let (head, envelope) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400"), "{body}: {answer}");
+        let envelope: serde_json::Value = serde_json::from_str(envelope).unwrap();
+        let error = &envelope["error"];
+        assert!(error.to_string().contains(says), "{body}: {error}");
+    }
+    assert_eq!(world.sim.counts().received, 0);
+    lives(&world).await;
+}
+
+#[tokio::test]
+async fn two_hosts_are_refused() {
+    let world = World::start().await;
+    for hosts in ["host: a\r\nhost: b\r\n", "host: a\r\nhost: a\r\n"] {
+        let request = format!("GET /v1/models HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
+        let answer = raw(world.address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("\"error\""), "{hosts:?}: {answer}");
+    }
+    assert_eq!(world.sim.counts().received, 0);
+}
+
+#[tokio::test]
+async fn a_body_that_is_refused_by_its_length_is_not_asked_for() {
+    let world = World::builder().gateway(|gateway| gateway.max_body(1000)).start().await;
+    let answer = raw(world.address, &post("expect: 100-continue\r\ncontent-length: 1001\r\n", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("limits.max_body"), "{answer}");
+    assert!(!answer.contains("100 Continue"), "{answer}");
+}
+
+#[tokio::test]
+async fn unknown_methods_are_upstreams_to_judge() {
+    let world = World::start().await;
+    let request = b"BREW /v1/echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert!(raw(world.address, request).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(world.sim.requests()[0].method.as_str(), "BREW");
+}
+
+#[tokio::test]
+async fn a_head_request_gets_a_head() {
+    let world = World::start().await;
+    let answer =
+        raw(world.address, b"HEAD /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_offer_to_upgrade_to_http2_is_declined() {
+    let world = World::start().await;
+    let request = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: upgrade, http2-settings, close\r\n\
+        upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n";
+    let answer = raw(world.address, request).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let upstream = &world.sim.requests()[0];
+    for name in ["upgrade", "http2-settings", "connection"] {
+        assert!(!upstream.headers.contains_key(name), "{name} went upstream");
+    }
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let world = World::start().await;
+    let first = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{CHAT}",
+        CHAT.len()
+    );
+    let second = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answer = raw(world.address, format!("{first}{second}").as_bytes()).await;
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
+    assert!(answer.ends_with("ok\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_or_trickles_its_head_is_closed() {
+    let quick = Duration::from_millis(100);
+    let mut clocks = ConnectionClocks::default();
+    (clocks.first_byte, clocks.header) = (quick, quick);
+    let world = World::builder().server(move |server| server.clocks(clocks)).start().await;
+    assert_eq!(raw(world.address, b"").await, "");
+    let mut trickling = TcpStream::connect(world.address).await.unwrap();
+    let mut answer = Vec::new();
+    for byte in b"GET /v1/models HTTP/1.1\r\nx-long: ".iter().chain(std::iter::repeat(&b'y')) {
+        // Each byte comes in time; the head as a whole does not.
+        let closed = tokio::time::timeout(Duration::from_millis(5), trickling.read_buf(&mut answer)).await;
+        if closed.is_ok() || trickling.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+    }
+    assert!(answer.is_empty(), "{answer:?}");
+    lives(&world).await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_pass_in_strings() {
+    let world = World::start().await;
+    let body = b"{\"model\":\"gpt-4o\",\"messages\":[],\"odd\":\"\xff\xfe\"}";
+    let mut request = post(&format!("content-length: {}\r\n", body.len()), "");
+    request.extend_from_slice(body);
+    let answer = raw(world.address, &request).await;
+    assert_eq!(world.sim.counts().received, 1, "{answer}");
+    assert_eq!(world.sim.requests()[0].body, &body[..]);
 }

@@ -15,4 +15,6 @@ mod matrix;
 mod mount;
 mod order;
 mod pass_through;
+mod real_openai;
+mod stalled;
 mod streams;

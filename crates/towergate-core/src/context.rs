@@ -64,7 +64,7 @@ pub struct ClientName(pub Label);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallerCredential;
 
-/// What the server knows of the connection that a request came in on.
+/// What the server knows of the connection, or the stream of it, that a request came in on.
 #[derive(Debug, Clone, Default)]
 pub struct Downstream(Arc<AtomicBool>);
 
@@ -139,7 +139,7 @@ impl RequestId {
 // === impl Downstream ===
 
 impl Downstream {
-    /// The server closes the connection because the client did not read.
+    /// The server gives the answer up because the client did not read.
     pub fn set_stalled(&self) {
         self.0.store(true, Relaxed);
     }

@@ -41,16 +41,17 @@ pub(crate) async fn start(
         );
     }
     let server = server.bind(gateway).await?;
+    // Before anybody can know that it runs: a signal that comes early must not be missed, nor a second
+    // one that comes while the first is being acted on.
+    let (mut first, mut signals) = (signal::Signals::listen()?, signal::Signals::listen()?);
     println!("towergate is listening on http://{}", server.local_addr());
     if let Some(admin) = server.admin_addr() {
         println!("operators: http://{admin}/healthz /readyz /metrics");
     }
     ready(server.local_addr());
 
-    let serving = server.serve(signal::shutdown());
+    let serving = server.serve(async move { first.next().await });
     tokio::pin!(serving);
-    // Listens from now on: the second signal may come while the first is being acted on.
-    let mut signals = signal::Signals::listen()?;
     let second = async {
         signals.next().await;
         signals.next().await;

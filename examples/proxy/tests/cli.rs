@@ -11,8 +11,14 @@ use std::{
 fn towergate(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_towergate"));
     command.args(args);
-    for name in ["OPENAI_API_KEY", "OPENAI_API_KEY_FILE", "OPENAI_BASE_URL", "OPENAI_TIMEOUT"] {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["OPENAI_", "TOWERGATE_", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
+            command.env_remove(&*name);
+        }
     }
     command
 }
@@ -43,6 +49,24 @@ impl Serving {
         ask(&self.address, request)
     }
 
+    /// Ends it with SIGTERM; gives the exit code and what it logged.
+    fn terminate(mut self) -> (Option<i32>, String) {
+        self.signal("-TERM");
+        self.ended()
+    }
+
+    fn ended(&mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap().code(), log)
+    }
+
+    /// Waits until so many attempts are under way.
+    fn wait_for_attempts(&self, attempts: u32) {
+        let line = format!("towergate_attempts_in_flight{{provider=\"simulated-openai\"}} {attempts}\n");
+        while !self.ask(&get("/metrics")).contains(&line) {}
+    }
+
     fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
@@ -68,6 +92,19 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
 }
 
+/// A chat request; `head` is further header fields, each with its line end.
+fn post(model: &str, stream: bool, head: &str) -> String {
+    let body = format!(
+        r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"Hello!"}}]}}"#
+    );
+    let length = body.len();
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{head}\r\n{body}"
+    )
+}
+
+const CLOSE: &str = "connection: close\r\n";
+
 #[test]
 fn help_teaches() {
     let (code, text) = ends(towergate(&["--help"]));
@@ -90,14 +127,19 @@ fn without_a_provider_it_says_what_to_set() {
 
 #[test]
 fn a_bad_value_is_named() {
-    for (name, value) in
-        [("OPENAI_TIMEOUT", "soon"), ("OPENAI_MAX_RETRIES", "-1"), ("OPENAI_BASE_URL", "ftp://x")]
-    {
+    for (name, value) in [
+        ("OPENAI_TIMEOUT", "soon"),
+        ("OPENAI_MAX_RETRIES", "-1"),
+        ("OPENAI_BASE_URL", "ftp://x"),
+        ("OPENAI_ORG_ID", "a\nb"),
+        ("OPENAI_PROJECT_ID", "a\nb"),
+        ("OPENAI_API_KEY_FILE", "/no/such/key"),
+    ] {
         let mut command = towergate(&["serve", "--listen", "127.0.0.1:0"]);
         command.env("OPENAI_API_KEY", "sk-test").env(name, value);
         let (code, text) = ends(command);
         assert_eq!(code, Some(1), "{name}");
-        assert!(text.contains(name) || text.contains("base_url"), "{name}: {text}");
+        assert!(text.contains(name), "{name}: {text}");
     }
     let (code, text) = ends(towergate(&["serve", "--max-body", "much"]));
     assert_eq!(code, Some(2));
@@ -178,19 +220,201 @@ fn health_says_how_the_provider_is() {
 fn a_second_signal_ends_at_once() {
     let mut demo = Serving::start(towergate(&["demo", "--listen", "127.0.0.1:0", "--drain-timeout", "1h"]));
     let mut held = TcpStream::connect(&demo.address).unwrap();
-    let body = r#"{"model":"fault:stall-head","messages":[{"role":"user","content":"Hello!"}]}"#;
-    let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    held.write_all(request.as_bytes()).unwrap();
-    while !demo
-        .ask(&get("/metrics"))
-        .contains("towergate_attempts_in_flight{provider=\"simulated-openai\"} 1")
-    {}
+    held.write_all(post("fault:stall-head", false, "").as_bytes()).unwrap();
+    demo.wait_for_attempts(1);
     demo.signal("-TERM");
     // The first signal has been seen once the listener is closed.
     while TcpStream::connect(&demo.address).is_ok() {}
     demo.signal("-TERM");
     assert_eq!(demo.child.wait().unwrap().code(), Some(130));
+}
+
+/// Asks over one connection for as long as it is kept alive, then over another. Gives how many were
+/// answered once nobody listens any more; panics where a request gets no answer.
+fn ask_until_refused(address: &str) -> u32 {
+    let request = post("gpt-4o", false, "");
+    let mut answered = 0;
+    while let Ok(stream) = TcpStream::connect(address) {
+        let mut stream = BufReader::new(stream);
+        loop {
+            stream.get_mut().write_all(request.as_bytes()).unwrap();
+            let (mut length, mut last, mut line) = (0, false, String::new());
+            while line != "\r\n" {
+                line.clear();
+                assert_ne!(stream.read_line(&mut line).unwrap(), 0, "a request was lost after {answered}");
+                let field = line.trim().to_ascii_lowercase();
+                length =
+                    field.strip_prefix("content-length: ").map_or(length, |value| value.parse().unwrap());
+                last |= field == "connection: close";
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            answered += 1;
+            if last {
+                break;
+            }
+        }
+    }
+    answered
+}
+
+#[test]
+fn under_load_no_request_is_lost_at_sigterm() {
+    let mut demo = Serving::start(towergate(&["demo", "--listen", "127.0.0.1:0", "--log", "warn"]));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let address = demo.address.clone();
+            std::thread::spawn(move || ask_until_refused(&address))
+        })
+        .collect();
+    while !demo.ask(&get("/metrics")).lines().any(|line| {
+        line.starts_with("towergate_requests_total")
+            && line.rsplit(' ').next().unwrap().parse::<u32>().unwrap() > 500
+    }) {}
+    demo.signal("-TERM");
+    let answered: u32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert!(answered > 500);
+    assert_eq!(demo.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_stream_under_way_ends_in_a_shutdown() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (sim, gate) = (towergate_sim::Sim::new(), towergate_sim::Gate::new());
+    let upstream = runtime.block_on(towergate_sim::SimServer::start(sim.clone())).unwrap();
+    sim.script([towergate_sim::Fault::new().hold_at(3, &gate)]).unwrap();
+    let url = upstream.base_url();
+    let args = ["serve", "--listen", "127.0.0.1:0", "--base-url", &url, "--drain-delay", "2s"];
+    let mut proxy = Serving::start(towergate(&args));
+    let mut held = TcpStream::connect(&proxy.address).unwrap();
+    held.write_all(post("gpt-4o", true, CLOSE).as_bytes()).unwrap();
+    runtime.block_on(gate.reached());
+    proxy.signal("-TERM");
+    while proxy.ask(&get("/readyz")).starts_with("HTTP/1.1 200") {}
+    assert!(proxy.ask(&get("/healthz")).starts_with("HTTP/1.1 200"), "it still serves");
+    gate.open();
+    let mut answer = String::new();
+    held.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("data: [DONE]"), "{answer}");
+    let (code, log) = proxy.ended();
+    assert_eq!(code, Some(0));
+    assert!(log.contains("every request under way ended (1)"), "{log}");
+}
+
+#[test]
+fn a_signal_at_once_is_not_missed() {
+    let (code, _) = Serving::start(towergate(&["demo", "--listen", "127.0.0.1:0"])).terminate();
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn what_the_drain_timeout_cuts_is_reported() {
+    let demo = Serving::start(towergate(&["demo", "--listen", "127.0.0.1:0", "--drain-timeout", "100ms"]));
+    let mut held = TcpStream::connect(&demo.address).unwrap();
+    held.write_all(post("fault:stall-head", false, "").as_bytes()).unwrap();
+    demo.wait_for_attempts(1);
+    let (code, log) = demo.terminate();
+    assert_eq!(code, Some(0));
+    assert!(log.contains("1 requests were cut") && log.contains("--drain-timeout"), "{log}");
+}
+
+#[test]
+fn log_lines_tell_the_story_of_a_request() {
+    let mut command =
+        towergate(&["demo", "--listen", "127.0.0.1:0", "--log", "debug", "--log-format", "json"]);
+    command.env("OPENAI_MAX_RETRIES", "1");
+    let demo = Serving::start(command);
+    let id = |id: &str| format!("x-request-id: {id}\r\n{CLOSE}");
+    assert!(demo.ask(&post("gpt-4o", false, &id("good"))).starts_with("HTTP/1.1 200"));
+    assert!(demo.ask(&post("fault:status=503", false, &id("bad"))).starts_with("HTTP/1.1 502"));
+    let (_, log) = demo.terminate();
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let about = |id: &str, level: &str| {
+        let mut found = lines
+            .iter()
+            .filter(|line| line["span"].to_string().contains(id) || line["spans"].to_string().contains(id));
+        found.find(|line| line["level"] == level).unwrap_or_else(|| panic!("{level} of {id}: {log}"))
+    };
+    let attempt = about("good", "DEBUG");
+    assert_eq!((&attempt["attempt"], &attempt["max_attempts"]), (&1.into(), &2.into()));
+    assert_eq!((&attempt["request_id"], &attempt["model"]), (&"good".into(), &"gpt-4o".into()));
+    let done = about("good", "INFO");
+    assert!(done["elapsed_ms"].is_u64(), "{done}");
+    assert_eq!(
+        (&done["span"]["request_id"], &done["span"]["outcome"]),
+        (&"good".into(), &"completed".into())
+    );
+    let retried = about("bad", "WARN");
+    assert_eq!((&retried["status"], &retried["request_id"]), (&503.into(), &"bad".into()));
+    let gave_up = about("bad", "ERROR");
+    assert!(gave_up["elapsed_ms"].is_u64(), "{gave_up}");
+    assert_eq!((&gave_up["span"]["request_id"], &gave_up["attempts"]), (&"bad".into(), &2.into()));
+}
+
+#[test]
+fn client_keys_come_from_one_place() {
+    let mut command = towergate(&["demo", "--listen", "127.0.0.1:0", "--client-keys-file", "keys"]);
+    command.env("TOWERGATE_CLIENT_KEYS", "one");
+    let (code, text) = ends(command);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("TOWERGATE_CLIENT_KEYS") && text.contains("--client-keys-file"), "{text}");
+    let (code, text) =
+        ends(towergate(&["demo", "--listen", "127.0.0.1:0", "--client-keys-file", "/no/keys"]));
+    assert_eq!(code, Some(1));
+    assert!(text.contains("/no/keys"), "{text}");
+}
+
+#[test]
+fn the_key_comes_from_a_fifo_and_the_clients_key_stays_here() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sim = towergate_sim::Sim::new().require_key("sk-from-the-fifo");
+    let upstream = runtime.block_on(towergate_sim::SimServer::start(sim.clone())).unwrap();
+    let fifo = std::env::temp_dir().join(format!("towergate-cli-{}", std::process::id()));
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let writer = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || std::fs::write(fifo, "sk-from-the-fifo\n").unwrap()
+    });
+    let mut command = towergate(&["serve", "--listen", "127.0.0.1:0", "--base-url", &upstream.base_url()]);
+    command.env("OPENAI_API_KEY_FILE", &fifo).env("TOWERGATE_CLIENT_KEYS", "the-clients-own");
+    let proxy = Serving::start(command);
+    writer.join().unwrap();
+    std::fs::remove_file(&fifo).unwrap();
+
+    let wrong = proxy.ask(&post("gpt-4o", false, &format!("authorization: Bearer wrong\r\n{CLOSE}")));
+    assert!(wrong.starts_with("HTTP/1.1 401") && wrong.contains("\"error\""), "{wrong}");
+    let right = format!("authorization: Bearer the-clients-own\r\n{CLOSE}");
+    assert!(proxy.ask(&post("gpt-4o", false, &right)).starts_with("HTTP/1.1 200"));
+    let requests = sim.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].headers["authorization"], "Bearer sk-from-the-fifo");
+    assert!(!format!("{:?}", requests[0].headers).contains("the-clients-own"));
+}
+
+#[test]
+fn an_open_door_is_warned_of_once() {
+    let warnings = |keys: Option<&str>| {
+        let mut command = towergate(&["demo", "--listen", "0.0.0.0:0"]);
+        if let Some(keys) = keys {
+            command.env("TOWERGATE_CLIENT_KEYS", keys);
+        }
+        let proxy = Serving::start(command);
+        let address = proxy.address.replace("0.0.0.0", "127.0.0.1");
+        assert!(!ask(&address, &get("/metrics")).contains("towergate_"), "not for strangers");
+        let (_, log) = proxy.terminate();
+        log.matches("TOWERGATE_CLIENT_KEYS").count()
+    };
+    assert_eq!(warnings(None), 1);
+    assert_eq!(warnings(Some("right")), 0);
+}
+
+#[test]
+fn no_flag_takes_a_secret() {
+    let (_, text) = ends(towergate(&["serve", "--help"]));
+    let flags = text.split_whitespace().filter(|word| word.starts_with("--"));
+    for flag in flags {
+        assert!(!["--api-key", "--key", "--client-keys", "--token"].contains(&flag), "{flag}");
+    }
+    let (code, _) = ends(towergate(&["serve", "--api-key", "sk-test"]));
+    assert_eq!(code, Some(2));
 }

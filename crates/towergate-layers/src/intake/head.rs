@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{
     HeaderMap, Method, Request, Uri,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST},
 };
 use towergate_core::{Error, ErrorKind, Route, protocol::Routes, route::Reads};
 
@@ -38,6 +38,15 @@ pub(super) fn find_route<P: Routes>(
     let message =
         format!("nothing is served at {} {}: the API is below {base}", Echoed(method.as_str()), Echoed(path));
     Err(Error::new(ErrorKind::NotFound, message))
+}
+
+/// Two readers could disagree about which of two hosts is meant (RFC 9112, section 3.2). None at all
+/// is let pass: the gateway does not go by it, and requests made in process have none.
+pub(super) fn one_host(headers: &HeaderMap) -> Result<(), Error> {
+    if headers.get_all(HOST).iter().nth(1).is_some() {
+        return Err(Error::new(ErrorKind::BadRequest, "the request has more than one Host header"));
+    }
+    Ok(())
 }
 
 /// Whether the body is one to be collected and read.

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -10,17 +11,21 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    task::{JoinSet, unconstrained},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tower_service::Service;
 use towergate_core::Body;
 
 use super::{
     GuardedIo, ServerBuilder,
+    connection::ConnectionState,
     drain::{Drain, DrainControl},
     surface::Surface,
 };
+
+/// How long a connection must have been quiet to be closed in a shutdown.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// How often the metrics are tidied up.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -85,8 +90,9 @@ where
     }
 
     /// Serves until `shutdown` resolves, then drains: `/readyz` says no; for the drain delay
-    /// connections are still accepted; then idle ones close, and every request whose head was read
-    /// may end, streams too, until the drain timeout.
+    /// connections are still accepted; then nobody listens any more, connections close that have been
+    /// quiet for half a second, and every request whose head was read may end, streams too, until
+    /// the drain timeout.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Report {
         let (control, drain) = DrainControl::new();
         let metrics = self.settings.metrics.clone();
@@ -174,12 +180,17 @@ where
         tokio::pin!(until);
         loop {
             tokio::select! {
-                () = &mut until => return,
+                () = &mut until => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 (stream, permit) = next(listener, Arc::clone(&permits)) => {
                     tasks.spawn(self.clone().connection(stream, permit));
                 }
             }
+        }
+        // What the system has accepted already would be reset with the listener.
+        while let Some((stream, permit)) = unconstrained(next(listener, Arc::clone(&permits))).now_or_never()
+        {
+            tasks.spawn(self.clone().connection(stream, permit));
         }
     }
 
@@ -187,12 +198,13 @@ where
         // A small event must not wait for the acknowledgement of the last one.
         let _ = stream.set_nodelay(true);
         let (io, guard) = GuardedIo::new(stream, self.settings.clocks);
+        let state = guard.state();
         let service = guard.with_drain(self.drain.clone()).wrap(self.service);
         let connection = self.http.serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            () = self.drain.closing() => {
+            () = closable(&mut self.drain, &state) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -201,6 +213,14 @@ where
             tracing::debug!(%error, "a connection ended early");
         }
         drop(permit);
+    }
+}
+
+/// Resolves once a connection can be closed in a shutdown without a request being lost.
+async fn closable(drain: &mut Drain, state: &ConnectionState) {
+    drain.closing().await;
+    while let Some(until) = state.lingers_until(Instant::now(), LINGER) {
+        sleep_until(until).await;
     }
 }
 

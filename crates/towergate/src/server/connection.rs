@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,7 +25,10 @@ use towergate_core::{
     context::Downstream,
 };
 
-use super::drain::Drain;
+use super::{
+    drain::Drain,
+    stream::{Found, Stream, Streams},
+};
 
 /// What the clocks of a connection and the service on it tell each other.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ struct Inner {
     requests: usize,
     waiting: Waiting,
     multiplexed: bool,
+    streams: Streams,
 }
 
 /// What a connection waits for from its client.
@@ -76,22 +81,36 @@ pin_project! {
         inner: F,
         under_way: Option<Guard<UnderWay>>,
         drain: Option<Drain>,
-        http1: bool,
+        // On multiplexed connections.
+        stream: Option<OpenStream>,
     }
 }
 
-pin_project! {
-    /// The response body of [`Guarded`].
-    #[derive(Debug)]
-    pub struct ResponseBody {
-        #[pin]
-        inner: Observed<Body, UnderWay>,
-    }
+/// The response body of [`Guarded`].
+#[derive(Debug)]
+pub struct ResponseBody(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// The socket's own clock sees a client that does not read.
+    Alone(Answer),
+    Stream(OpenStream),
+}
+
+/// The body of an answer, until whose end its request is under way.
+pub(super) type Answer = Observed<Body, UnderWay>;
+
+/// One stream of a multiplexed connection; closed when dropped.
+#[derive(Debug)]
+struct OpenStream {
+    state: Arc<ConnectionState>,
+    id: u64,
+    stream: Arc<Stream>,
 }
 
 /// One request, until the end of its answer.
 #[derive(Debug)]
-struct UnderWay {
+pub(super) struct UnderWay {
     state: Arc<ConnectionState>,
     drain: Option<Drain>,
 }
@@ -100,16 +119,52 @@ struct UnderWay {
 
 impl ConnectionState {
     pub(super) fn new(now: Instant) -> Self {
-        let inner = Inner { requests: 0, waiting: Waiting::FirstByte(now), multiplexed: false };
+        let inner = Inner {
+            requests: 0,
+            waiting: Waiting::FirstByte(now),
+            multiplexed: false,
+            streams: Streams::default(),
+        };
         Self { downstream: Downstream::default(), busy: AtomicBool::new(false), inner: Mutex::new(inner) }
     }
 
-    pub(super) fn downstream(&self) -> &Downstream {
-        &self.downstream
+    /// The client reads nothing of the connection: every request on it is told.
+    pub(super) fn set_stalled(&self) {
+        self.downstream.set_stalled();
+        self.lock().streams.set_stalled();
+    }
+
+    /// Lets go of the answers on single streams that the client has not read for `limit`; says when
+    /// the next would be due. `None` where nothing but such streams is left of the connection.
+    pub(super) fn check_streams(&self, now: Instant, limit: Duration) -> Option<Option<Instant>> {
+        let inner = self.lock();
+        if !inner.multiplexed {
+            return Some(None);
+        }
+        let Found { stalled, abandoned, due } = inner.streams.check(now, limit);
+        drop(inner);
+        // Ends these requests, which takes the lock.
+        drop(stalled);
+        let over = abandoned && self.lock().requests == 0;
+        (!over).then_some(due)
     }
 
     pub(super) fn waiting(&self) -> Waiting {
         self.lock().waiting
+    }
+
+    /// Until when a connection that is to be closed is left open: on HTTP/1.1 a client may be sending
+    /// its next request at this moment, not having been told to go. `None`: close it now.
+    pub(super) fn lingers_until(&self, now: Instant, linger: Duration) -> Option<Instant> {
+        let inner = self.lock();
+        match inner.waiting {
+            // Its GOAWAY tells the client without losing anything (RFC 9113, section 6.8).
+            _ if inner.multiplexed => None,
+            Waiting::No => Some(now + linger),
+            Waiting::FirstByte(since) | Waiting::Header(since) | Waiting::Idle(since) => {
+                Some(since + linger).filter(|until| *until > now)
+            }
+        }
     }
 
     /// Bytes came in. On HTTP/2 they may be pings: only a request ends the idle time there.
@@ -146,6 +201,22 @@ impl ConnectionState {
     }
 }
 
+// === impl OpenStream ===
+
+impl OpenStream {
+    fn new(state: &Arc<ConnectionState>) -> Self {
+        let (id, stream) = state.lock().streams.open();
+        Self { state: Arc::clone(state), id, stream }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        // The body itself goes with `self.stream`, after the lock, which the end of a request takes.
+        self.state.lock().streams.close(self.id);
+    }
+}
+
 // === impl ConnectionGuard ===
 
 impl ConnectionGuard {
@@ -153,11 +224,16 @@ impl ConnectionGuard {
         Self { state, drain: None }
     }
 
-    /// While this drains, HTTP/1.1 answers carry `Connection: close`, so that clients move on
-    /// before the connection is closed under them.
+    /// Once this closes, HTTP/1.1 answers carry `Connection: close`, so that clients move on before
+    /// the connection is closed under them. Not earlier: a client that is told so comes back on a
+    /// new connection, which would be lost if the listener closed at that moment.
     pub(super) fn with_drain(mut self, drain: Drain) -> Self {
         self.drain = Some(drain);
         self
+    }
+
+    pub(super) fn state(&self) -> Arc<ConnectionState> {
+        Arc::clone(&self.state)
     }
 
     /// Wraps the service of the guarded connection, for hyper's `serve_connection`.
@@ -195,13 +271,18 @@ where
         }
         let under_way =
             Guard::new(UnderWay { state: Arc::clone(&self.guard.state), drain: self.guard.drain.clone() });
+        let stream = (version >= Version::HTTP_2).then(|| OpenStream::new(&self.guard.state));
+        let downstream = match &stream {
+            Some(stream) => stream.stream.downstream(),
+            None => &self.guard.state.downstream,
+        };
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.guard.state.downstream().clone());
+        request.extensions_mut().insert(downstream.clone());
         ResponseFuture {
             inner: tower::util::Oneshot::new(self.inner.clone(), request),
             under_way: Some(under_way),
             drain: self.guard.drain.clone(),
-            http1: version < Version::HTTP_2,
+            stream,
         }
     }
 }
@@ -220,14 +301,23 @@ where
             Ok(response) => response,
             Err(never) => match never {},
         };
-        if *this.http1 && this.drain.as_ref().is_some_and(Drain::is_draining) {
+        if this.stream.is_none() && this.drain.as_ref().is_some_and(Drain::is_closing) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let guard = this.under_way.take();
-        Poll::Ready(Ok(response.map(|body| match guard {
-            Some(guard) => ResponseBody { inner: Observed::new(body, guard) },
-            // A future is not polled again after it was ready.
-            None => ResponseBody { inner: Observed::disarmed(body) },
+        let (guard, stream) = (this.under_way.take(), this.stream.take());
+        Poll::Ready(Ok(response.map(|body| {
+            let body = match guard {
+                Some(guard) => Observed::new(body, guard),
+                // A future is not polled again after it was ready.
+                None => Observed::disarmed(body),
+            };
+            ResponseBody(match stream {
+                None => Kind::Alone(body),
+                Some(stream) => {
+                    stream.stream.answer(body);
+                    Kind::Stream(stream)
+                }
+            })
         })))
     }
 }
@@ -239,17 +329,26 @@ impl http_body::Body for ResponseBody {
     type Error = BoxError;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.project().inner.poll_frame(cx)
+        match &mut self.0 {
+            Kind::Alone(body) => Pin::new(body).poll_frame(cx),
+            Kind::Stream(open) => open.stream.poll_frame(cx),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.0 {
+            Kind::Alone(body) => body.is_end_stream(),
+            Kind::Stream(open) => open.stream.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        self.inner.size_hint()
+        match &self.0 {
+            Kind::Alone(body) => body.size_hint(),
+            Kind::Stream(open) => open.stream.size_hint(),
+        }
     }
 }

@@ -53,6 +53,11 @@ impl Drain {
         *self.stage.borrow() >= Stage::Draining
     }
 
+    /// Whether nothing new is accepted any more.
+    pub(super) fn is_closing(&self) -> bool {
+        *self.stage.borrow() >= Stage::Closing
+    }
+
     /// Resolves once nothing new is accepted any more; at once where the server is gone.
     pub(super) async fn closing(&mut self) {
         let _ = self.stage.wait_for(|stage| *stage >= Stage::Closing).await;

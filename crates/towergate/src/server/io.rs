@@ -12,6 +12,11 @@
 //! A connection that ran out of the first three is closed. One whose client does not read is marked
 //! as stalled in [`Downstream`](towergate_core::context::Downstream), which every request on it
 //! carries, and is broken off: the outcome of its requests is `client_stalled`.
+//!
+//! On HTTP/2 the client may also withhold the window of one stream, while the socket stays free.
+//! Such an answer is let go of alone, with the same outcome, and so is its upstream; hyper resets
+//! the stream when it next asks for data. The connection goes on for as long as another request is
+//! under way on it, and is closed then.
 
 use std::{
     io,
@@ -27,6 +32,8 @@ use tokio::{
 };
 
 use super::connection::{ConnectionGuard, ConnectionState, Waiting};
+
+const NOTHING_TAKEN: &str = "the client took nothing of the answer within the write progress clock";
 
 /// How long a connection may be silent, and how long its client may not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,12 +117,14 @@ impl<T> GuardedIo<T> {
             if let Some(since) = self.write_blocked_since {
                 let due = since + self.clocks.write_progress;
                 if due <= now {
-                    self.state.downstream().set_stalled();
-                    return Err(timed_out(
-                        "the client took nothing of the answer within the write progress clock",
-                    ));
+                    self.state.set_stalled();
+                    return Err(timed_out(NOTHING_TAKEN));
                 }
                 next = next.min(due);
+            }
+            match self.state.check_streams(now, self.clocks.write_progress) {
+                Some(due) => next = due.map_or(next, |due| next.min(due)),
+                None => return Err(timed_out(NOTHING_TAKEN)),
             }
             if let Some((since, limit, what)) = self.clocks.reading(self.state.waiting()) {
                 let due = since + limit;

@@ -21,6 +21,7 @@ mod connection;
 mod drain;
 mod io;
 pub mod signal;
+mod stream;
 mod surface;
 pub mod telemetry;
 

@@ -9,7 +9,7 @@ pub struct Signals {
     interrupt: tokio::signal::unix::Signal,
 }
 
-/// Resolves at the first signal.
+/// Resolves at the first signal after it was first polled; [`Signals`] misses none that comes earlier.
 ///
 /// Where the signals can't be listened for it never resolves, and says so in the log: the process
 /// then ends as the system makes it end.
