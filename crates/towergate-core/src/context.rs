@@ -257,6 +257,7 @@ pub fn carry_over(from: &Extensions) -> Extensions {
     copy::<Patience>(from, &mut to);
     copy::<MaxAttempts>(from, &mut to);
     copy::<ClientName>(from, &mut to);
+    copy::<Downstream>(from, &mut to);
     copy::<CallerCredential>(from, &mut to);
     copy::<Upgrade>(from, &mut to);
     to

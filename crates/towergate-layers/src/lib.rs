@@ -28,6 +28,8 @@ pub mod catch_panic;
 pub mod client_auth;
 #[cfg(feature = "commit")]
 pub mod commit;
+#[cfg(any(feature = "metrics", feature = "trace"))]
+mod ending;
 #[cfg(feature = "intake")]
 pub mod intake;
 #[cfg(feature = "limit")]

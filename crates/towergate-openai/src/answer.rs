@@ -1,7 +1,5 @@
 //! The body that reads an answer as it passes.
 
-use std::sync::Arc;
-
 use http::response::Parts;
 use towergate_core::{Body, Facts};
 
@@ -18,6 +16,6 @@ pub fn is_read(_facts: Option<&Facts>) -> bool {
 /// Wraps an answer's body in its reader.
 #[must_use]
 pub fn read_answer(facts: Option<&Facts>, settings: &AnswerSettings, parts: &mut Parts, body: Body) -> Body {
-    let _ = (facts, settings, parts, Arc::<()>::default());
+    let _ = (facts, settings, parts);
     body
 }

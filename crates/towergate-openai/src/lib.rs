@@ -3,9 +3,10 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`service`] | [`OpenAi`](service::OpenAi): the leaf, a tower service over hyper's pooled client |
-//! | [`env`] | `OPENAI_*` |
+//! | [`mod@env`] | `OPENAI_*` |
 //! | [`secret`] | keys from files, FIFOs and the environment, rotating |
 //! | [`routes`] | the route table |
+//! | [`OpenAiProtocol`] | what the layers ask of a protocol: routes, requests, envelope, codes |
 //! | [`request`] | the shallow look at a request body |
 //! | [`envelope`] | the error envelope: written for our errors, read from upstream's |
 //! | [`sse`] | the event reader |
@@ -14,12 +15,17 @@
 //! | [`client`] | the typed client, over any service of the leaf's kind |
 
 pub mod answer;
+mod api;
 pub mod client;
 pub mod env;
 pub mod envelope;
+mod json;
+mod protocol;
 pub mod request;
 pub mod routes;
 pub mod secret;
 pub mod service;
 pub mod sse;
 pub mod types;
+
+pub use self::protocol::OpenAiProtocol;

@@ -1,30 +1,169 @@
-//! tmp
-#![allow(missing_docs)]
+//! [`OpenAiProtocol`]: what the layers ask of a protocol, answered for OpenAI's.
+
+use std::{collections::HashMap, sync::Arc};
+
 use bytes::Bytes;
-use http::*;
-use towergate_core::{*, protocol::*, label::*};
-#[derive(Debug, Clone, Default)]
-pub struct OpenAiProtocol { labels: Labels }
-impl Routes for OpenAiProtocol {
-    fn route(&self, _: &Method, path: &str) -> &'static Route { crate::routes::find(path) }
-    fn base_path(&self) -> &str { "/v1" }
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use towergate_core::{
+    Class, Error, Facts, Route,
+    label::Labels,
+    protocol::{Classify, ReadRequest, RenderError, Routes},
+};
+
+use crate::{envelope, request, routes};
+
+/// OpenAI's routes, requests, error envelope and error codes. Cheap to clone.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::Method;
+/// use towergate_core::protocol::{ReadRequest as _, Routes as _};
+/// use towergate_openai::OpenAiProtocol;
+///
+/// let protocol = OpenAiProtocol::new().with_thinking("my-model", true);
+/// let route = protocol.route(&Method::POST, "/responses");
+/// let facts = protocol.read(route, &Bytes::from(r#"{"model":"my-model","stream":true}"#))?;
+/// assert!(facts.stream && facts.silent_first_event);
+/// assert_eq!(facts.model_label.as_str(), "other");
+/// # Ok::<(), towergate_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct OpenAiProtocol {
+    models: Labels,
+    thinking: Arc<HashMap<Box<str>, bool>>,
 }
-impl ReadRequest for OpenAiProtocol {
-    fn facts(&self, route: &'static Route) -> Facts { Facts::of_route(route, self.labels.other().clone()) }
-    fn read(&self, route: &'static Route, body: &Bytes) -> Result<Facts, Error> {
-        let mut f = self.facts(route);
-        let v: serde_json::Value = serde_json::from_slice(body).map_err(|_| Error::new(ErrorKind::BadRequest, "not json"))?;
-        f.model = v["model"].as_str().map(Into::into);
-        f.stream = v["stream"].as_bool().unwrap_or(false);
-        f.silent_head = route.generates && !f.stream;
-        Ok(f)
+
+// === impl OpenAiProtocol ===
+
+impl OpenAiProtocol {
+    /// OpenAI's own model names become metric labels; the o-series, and gpt-5 and later, are known
+    /// to think.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { models: Labels::new(request::MODELS.iter().copied()), thinking: Arc::default() }
+    }
+
+    /// Sets the model names that may become metric labels, in place of OpenAI's own
+    /// ([`MODELS`](request::MODELS)).
+    #[must_use]
+    pub fn with_models(mut self, models: Labels) -> Self {
+        self.models = models;
+        self
+    }
+
+    /// Says whether a model thinks before its first event, and so may be silent for as long as the
+    /// total timeout allows. Unset: [`is_known_to_think`](request::is_known_to_think).
+    #[must_use]
+    pub fn with_thinking(mut self, model: &str, thinks: bool) -> Self {
+        Arc::make_mut(&mut self.thinking).insert(model.into(), thinks);
+        self
+    }
+
+    /// Whether a model thinks, where it was said by [`with_thinking`](Self::with_thinking).
+    #[must_use]
+    pub fn thinks(&self, model: &str) -> Option<bool> {
+        self.thinking.get(model).copied()
     }
 }
-impl RenderError for OpenAiProtocol {
-    fn body(&self, _: StatusCode, e: &Error) -> Bytes { serde_json::json!({"error": {"message": e.to_string(), "type": "gateway_error", "param": e.param(), "code": e.code()}}).to_string().into() }
-    fn content_type(&self) -> HeaderValue { HeaderValue::from_static("application/json") }
-    fn event(&self, _: Option<&'static Route>, e: &Error) -> Bytes { format!("data: {}\n\n", serde_json::json!({"error": {"message": e.to_string(), "type": "gateway_error", "param": e.param(), "code": e.code()}})).into() }
+
+impl Default for OpenAiProtocol {
+    fn default() -> Self {
+        Self::new()
+    }
 }
+
+impl Routes for OpenAiProtocol {
+    fn route(&self, method: &Method, path: &str) -> &'static Route {
+        routes::find(method, path)
+    }
+
+    fn base_path(&self) -> &str {
+        routes::BASE_PATH
+    }
+}
+
+impl ReadRequest for OpenAiProtocol {
+    fn facts(&self, route: &'static Route) -> Facts {
+        Facts::of_route(route, self.models.other().clone())
+    }
+
+    fn read(&self, route: &'static Route, body: &Bytes) -> Result<Facts, Error> {
+        let request = request::read(route, body)?;
+        let model = request.model.as_deref();
+        let thinks = || {
+            let by_name = |model| self.thinks(model).unwrap_or_else(|| request::is_known_to_think(model));
+            model.is_some_and(by_name)
+        };
+        Ok(Facts {
+            model: model.map(Into::into),
+            model_label: model.map_or(self.models.other(), |model| self.models.of(model)).clone(),
+            stream: request.stream,
+            include_usage: request.include_usage,
+            silent_head: route.generates && !request.stream,
+            silent_first_event: (route.generates || request.stream)
+                && request.reasoning.unwrap_or_else(thinks),
+            ..self.facts(route)
+        })
+    }
+}
+
+impl RenderError for OpenAiProtocol {
+    fn body(&self, _: StatusCode, error: &Error) -> Bytes {
+        envelope::body(error)
+    }
+
+    fn content_type(&self) -> HeaderValue {
+        HeaderValue::from_static("application/json")
+    }
+
+    fn event(&self, route: Option<&'static Route>, error: &Error) -> Bytes {
+        envelope::event(route, error)
+    }
+}
+
 impl Classify for OpenAiProtocol {
-    fn classify(&self, s: StatusCode, h: &HeaderMap, b: Option<&[u8]>) -> Class { ByStatus.classify(s, h, b) }
+    fn classify(&self, status: StatusCode, _: &HeaderMap, body: Option<&[u8]>) -> Class {
+        envelope::classify(status, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(path: &str, body: &'static str) -> Facts {
+        let protocol = OpenAiProtocol::new();
+        protocol.read(protocol.route(&Method::POST, path), &Bytes::from_static(body.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn silence_is_known_from_the_request_and_the_model() {
+        let chat = "/chat/completions";
+        let plain = facts(chat, r#"{"model":"gpt-4o"}"#);
+        assert!(plain.silent_head && !plain.silent_first_event);
+        let streamed = facts(chat, r#"{"model":"gpt-5-mini","stream":true}"#);
+        assert!(!streamed.silent_head && streamed.silent_first_event);
+        assert!(!facts(chat, r#"{"model":"gpt-5","reasoning_effort":"none"}"#).silent_first_event);
+        assert!(facts(chat, r#"{"model":"x","reasoning_effort":"low"}"#).silent_first_event);
+        let embeddings = facts("/embeddings", r#"{"model":"x"}"#);
+        assert!(!embeddings.silent_head && !embeddings.silent_first_event);
+    }
+
+    #[test]
+    fn a_setting_beats_the_name() {
+        let protocol = OpenAiProtocol::new().with_thinking("gpt-5", false).with_thinking("mine", true);
+        let route = protocol.route(&Method::POST, "/responses");
+        for (model, thinks) in [("gpt-5", false), ("mine", true), ("o3", true), ("other", false)] {
+            let facts = protocol.read(route, &format!(r#"{{"model":"{model}"}}"#).into()).unwrap();
+            assert_eq!(facts.silent_first_event, thinks, "{model}");
+        }
+    }
+
+    #[test]
+    fn only_known_models_become_labels() {
+        let chat = "/chat/completions";
+        assert_eq!(facts(chat, r#"{"model":"gpt-4o"}"#).model_label.as_str(), "gpt-4o");
+        let junk = facts(chat, r#"{"model":"gpt-4o2"}"#);
+        assert_eq!((junk.model_label.as_str(), junk.model.as_deref()), ("other", Some("gpt-4o2")));
+    }
 }

@@ -15,11 +15,10 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
 };
 use tokio::net::{TcpListener, TcpStream};
 use towergate::{Gateway, Provider, server::Server};
@@ -64,8 +63,7 @@ async fn upstream() -> Result<(), Failure> {
                 let answer = Response::builder().header("content-type", "application/json");
                 Ok::<_, Failure>(answer.body(Full::new(Bytes::from_static(ANSWER.as_bytes())))?)
             });
-            let http = auto::Builder::new(TokioExecutor::new());
-            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -90,8 +88,7 @@ async fn bare(upstream: SocketAddr) -> Result<(), Failure> {
                     Ok::<_, Failure>(client.request(request).await?)
                 }
             });
-            let http = auto::Builder::new(TokioExecutor::new());
-            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }

@@ -13,7 +13,11 @@ use towergate_core::{
     memory::MemoryBudget,
 };
 use towergate_layers::{auth::AuthLayer, retry::RetryLayer, timeout::Timeouts};
-use towergate_openai::{protocol::OpenAiProtocol, service::OpenAi};
+use towergate_openai::{
+    OpenAiProtocol,
+    client::{Client, Health},
+    service::OpenAi,
+};
 
 use crate::{BuildError, stack};
 
@@ -116,6 +120,11 @@ impl Provider {
 
     pub(crate) fn service(&self) -> ProviderService {
         self.service.clone()
+    }
+
+    /// Asks for the models, which costs no tokens; retried as any request is.
+    pub async fn health_check(&self) -> Health {
+        Client::new(self.service()).health_check().await
     }
 
     /// Refuses what is new. What is under way may end.

@@ -1,5 +1,6 @@
 //! The order of the layers: here, and nowhere else. `docs/stack.md` draws it and says why.
 
+use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use tower_service::Service;
@@ -18,8 +19,6 @@ use towergate_layers::{
     timeout::{AttemptTimeoutLayer, TotalTimeoutLayer},
     trace::TraceLayer,
 };
-use towergate_openai::routes;
-
 use crate::{
     GatewayBuilder,
     gateway::GatewayService,
@@ -46,9 +45,10 @@ pub(crate) fn gateway(router: ProviderService, settings: &GatewayBuilder) -> Gat
         .max_upload(settings.max_upload)
         .memory(settings.memory.clone());
     let stack = ServiceBuilder::new()
+        .map_response(boxed)
         .layer(RequestIdLayer::new())
         .layer(TraceLayer::request())
-        .layer(MetricsLayer::request(routes::all()))
+        .layer(MetricsLayer::request())
         .layer(CatchPanicLayer::new(protocol.clone()))
         .layer(RespondLayer::new(protocol))
         .layer(client_auth)
@@ -68,6 +68,7 @@ where
     S::Future: Send + 'static,
 {
     let stack = ServiceBuilder::new()
+        .map_response(boxed)
         .layer(parts.retry.provider(name.clone()).replay_memory(parts.memory.clone()))
         .layer(TraceLayer::attempt(name.clone()))
         .layer(MetricsLayer::attempt(name.clone()))
@@ -76,6 +77,15 @@ where
         .layer(auth)
         .service(leaf);
     BoxCloneSyncService::new(stack)
+}
+
+/// One body type at the seams where the stack is erased.
+fn boxed<B>(response: Response<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    response.map(Body::new)
 }
 
 /// Retries as the SDKs above expect them.

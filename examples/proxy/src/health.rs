@@ -13,10 +13,16 @@ pub(crate) async fn run(args: HealthArgs) -> Result<ExitCode, Error> {
     let provider = settings::provider(&args.upstream).await?.max_retries(0).build()?;
     let health = provider.health_check().await;
     if args.json {
-        println!("{}", serde_json::to_string(&health)?);
+        let report = serde_json::json!({
+            "provider": provider.name(),
+            "healthy": health.healthy,
+            "latency_ms": health.latency.as_millis() as u64,
+            "models_seen": health.models_seen,
+            "error": health.error.as_ref().map(ToString::to_string),
+        });
+        println!("{report}");
     } else {
-        print!("{}: {health}", provider.name());
-        println!();
+        println!("{}: {health}", provider.name());
     }
     Ok(if health.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

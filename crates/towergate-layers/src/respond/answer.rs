@@ -264,7 +264,7 @@ fn milliseconds(time: Duration) -> Option<HeaderValue> {
 }
 
 /// A refusal of the client's own making may quote the client, so only its code is logged.
-fn log(error: &Error) {
+pub(super) fn log(error: &Error) {
     let code = error.code();
     match error.origin() {
         Origin::Client => tracing::debug!(code, "refused"),

@@ -160,6 +160,7 @@ impl Stream {
                 &made
             }
         };
+        super::answer::log(error);
         if error.is_signalled() || !self.tail.is_between_events() {
             return None;
         }

@@ -3,11 +3,71 @@
 //! The expectations say what a layer does by design: which header it consumes, that it collects the
 //! request, that it answers errors itself, and how to see that it holds nothing.
 
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode};
+use towergate_core::{
+    Error, Facts, Route,
+    label::Label,
+    protocol::{ReadRequest, RenderError, Routes},
+    route::Reads,
+};
+
 #[allow(unused_imports, reason = "which of them are used depends on the features under test")]
 use super::{
     expect::{Clause, Expect},
     probe::holds,
 };
+
+/// A provider's protocol with one route that is read and one that is not.
+#[derive(Clone)]
+struct Protocol;
+
+static JSON: Route = Route { name: "json", template: "/json", reads: Reads::Json, ..ROUTE };
+const ROUTE: Route = Route {
+    name: "other",
+    index: 0,
+    template: "",
+    reads: Reads::Nothing,
+    requires_model: false,
+    generates: false,
+    holds_answer: false,
+    bare: false,
+};
+static OTHER: Route = ROUTE;
+
+impl Routes for Protocol {
+    fn route(&self, _: &Method, path: &str) -> &'static Route {
+        if path == JSON.template { &JSON } else { &OTHER }
+    }
+
+    fn base_path(&self) -> &str {
+        "/v1"
+    }
+}
+
+impl ReadRequest for Protocol {
+    fn facts(&self, route: &'static Route) -> Facts {
+        Facts::of_route(route, Label::new("other"))
+    }
+
+    fn read(&self, route: &'static Route, _: &Bytes) -> Result<Facts, Error> {
+        Ok(self.facts(route))
+    }
+}
+
+impl RenderError for Protocol {
+    fn body(&self, _: StatusCode, error: &Error) -> Bytes {
+        error.to_string().into()
+    }
+
+    fn content_type(&self) -> HeaderValue {
+        HeaderValue::from_static("text/plain")
+    }
+
+    fn event(&self, _: Option<&'static Route>, _: &Error) -> Bytes {
+        Bytes::new()
+    }
+}
 
 #[cfg(feature = "request-id")]
 #[tokio::test(start_paused = true)]
@@ -28,7 +88,6 @@ async fn auth() {
 #[cfg(feature = "client-auth")]
 #[tokio::test(start_paused = true)]
 async fn client_auth() {
-    use towergate_core::label::Label;
     use towergate_layers::client_auth::{ClientAuthLayer, ClientKey, ClientKeys};
     let key = ClientKey::new(&secrecy::SecretString::from("tg-alice")).unwrap();
     let keys = ClientKeys::new([(Label::new("alice"), key)]).unwrap();
@@ -49,23 +108,61 @@ async fn limit() {
 #[cfg(feature = "catch-panic")]
 #[tokio::test(start_paused = true)]
 async fn catch_panic() {
-    use towergate_core::{Error, Route, protocol::RenderError};
     use towergate_layers::catch_panic::CatchPanicLayer;
+    holds(|| CatchPanicLayer::new(Protocol), Expect::default()).await;
+}
 
-    struct Plain;
-    impl RenderError for Plain {
-        fn body(&self, _: http::StatusCode, error: &Error) -> bytes::Bytes {
-            error.to_string().into()
-        }
+#[cfg(feature = "respond")]
+#[tokio::test(start_paused = true)]
+async fn respond() {
+    use towergate_layers::respond::RespondLayer;
+    holds(|| RespondLayer::new(Protocol), Expect::default().answers_errors()).await;
+}
 
-        fn content_type(&self) -> http::HeaderValue {
-            http::HeaderValue::from_static("text/plain")
-        }
+#[cfg(feature = "intake")]
+#[tokio::test(start_paused = true)]
+async fn intake() {
+    use towergate_layers::intake::IntakeLayer;
+    holds(|| IntakeLayer::new(Protocol), Expect::default()).await;
+    let json = Expect::default().post("/v1/json").json(r#"{"model": "m"}"#).collects_request();
+    holds(|| IntakeLayer::new(Protocol), json).await;
+}
 
-        fn event(&self, _: Option<&'static Route>, _: &Error) -> bytes::Bytes {
-            bytes::Bytes::new()
-        }
-    }
+#[cfg(feature = "retry")]
+#[tokio::test(start_paused = true)]
+async fn retry() {
+    use towergate_layers::retry::RetryLayer;
+    holds(RetryLayer::new, Expect::default()).await;
+}
 
-    holds(|| CatchPanicLayer::new(Plain), Expect::default()).await;
+#[cfg(feature = "timeout")]
+#[tokio::test(start_paused = true)]
+async fn timeout() {
+    use towergate_layers::timeout::{AttemptTimeoutLayer, Timeouts, TotalTimeoutLayer};
+    holds(|| TotalTimeoutLayer::new(&Timeouts::default()), Expect::default()).await;
+    holds(|| AttemptTimeoutLayer::new(&Timeouts::default()), Expect::default()).await;
+}
+
+#[cfg(feature = "commit")]
+#[tokio::test(start_paused = true)]
+async fn commit() {
+    use towergate_core::protocol::ByStatus;
+    use towergate_layers::commit::CommitLayer;
+    holds(|| CommitLayer::new(ByStatus), Expect::default()).await;
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test(start_paused = true)]
+async fn metrics() {
+    use towergate_layers::metrics::MetricsLayer;
+    holds(MetricsLayer::request, Expect::default()).await;
+    holds(|| MetricsLayer::attempt(Label::new("openai")), Expect::default()).await;
+}
+
+#[cfg(feature = "trace")]
+#[tokio::test(start_paused = true)]
+async fn trace() {
+    use towergate_layers::trace::TraceLayer;
+    holds(TraceLayer::request, Expect::default()).await;
+    holds(|| TraceLayer::attempt(Label::new("openai")), Expect::default()).await;
 }

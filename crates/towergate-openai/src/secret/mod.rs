@@ -36,7 +36,7 @@
 
 mod file;
 mod format;
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Real files and FIFOs.
 
+#![cfg(unix)]
+
 use std::{
     fs,
     os::unix::fs::symlink,
@@ -53,11 +55,17 @@ fn bearer(key: &RotatingKey) -> String {
     key.credential().unwrap().bearer().to_str().unwrap().to_owned()
 }
 
-/// Waits, as long as it takes, until the key is the one expected.
+/// Longer than any test takes.
+const LONG: Duration = Duration::from_secs(20);
+
+/// Waits until the key is the one expected.
 async fn until(key: &RotatingKey, expected: &str) {
-    while bearer(key) != format!("Bearer {expected}") {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let waiting = async {
+        while bearer(key) != format!("Bearer {expected}") {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.expect("the key does not change");
 }
 
 #[tokio::test]
@@ -114,9 +122,12 @@ async fn dropping_the_last_clone_ends_the_watch() {
     assert!(clone.credential().is_some());
     drop(clone);
     // The watch held the other reference.
-    while current.strong_count() > 0 {
-        tokio::task::yield_now().await;
-    }
+    let waiting = async {
+        while current.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.expect("the watch goes on");
 }
 
 #[tokio::test]

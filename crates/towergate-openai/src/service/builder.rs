@@ -47,11 +47,17 @@ pub struct Builder {
     pool_idle_timeout: Duration,
     pool_max_idle: usize,
     roots: Vec<Vec<u8>>,
-    identity: Option<(Vec<u8>, Arc<SecretBox<Vec<u8>>>)>,
+    identity: Option<Arc<IdentityPem>>,
     proxy: Choice,
     allowed: Vec<HeaderName>,
     answers: AnswerSettings,
     tunnel_idle: Duration,
+}
+
+/// A client identity, parsed when the leaf is built.
+struct IdentityPem {
+    chain: Vec<u8>,
+    key: SecretBox<Vec<u8>>,
 }
 
 /// HTTP/2 towards the upstream.
@@ -195,7 +201,8 @@ impl Builder {
     /// A client certificate chain and its private key (both PEM). Default none.
     #[must_use]
     pub fn client_identity(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        self.identity = Some((chain.into(), Arc::new(SecretBox::new(Box::new(key.into())))));
+        let key = SecretBox::new(Box::new(key.into()));
+        self.identity = Some(Arc::new(IdentityPem { chain: chain.into(), key }));
         self
     }
 
@@ -300,7 +307,7 @@ impl Builder {
         tunnel_plain: bool,
     ) -> Result<Connector, ConfigError> {
         let identity = match &self.identity {
-            Some((chain, key)) => Some(Identity::from_pem(chain, key.expose_secret())?),
+            Some(pem) => Some(Identity::from_pem(&pem.chain, pem.key.expose_secret())?),
             None => None,
         };
         let proxy = match proxy {

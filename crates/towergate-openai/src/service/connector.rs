@@ -58,7 +58,15 @@ pub(super) struct Options {
 #[derive(Debug, Clone)]
 enum Route {
     Direct(Http),
-    Proxied { tunnel: Tunnel<ProxyHop>, forward: ProxyHop, uri: Uri, tunnel_plain: bool },
+    Proxied(Box<Proxied>),
+}
+
+#[derive(Debug, Clone)]
+struct Proxied {
+    tunnel: Tunnel<ProxyHop>,
+    forward: ProxyHop,
+    uri: Uri,
+    tunnel_plain: bool,
 }
 
 /// The way to the proxy itself; tells its own failures from those of the tunnel.
@@ -124,7 +132,7 @@ impl Route {
         if let Some(auth) = proxy.auth {
             tunnel = tunnel.with_auth(auth);
         }
-        Self::Proxied { tunnel, forward: hop, uri: proxy.uri, tunnel_plain }
+        Self::Proxied(Box::new(Proxied { tunnel, forward: hop, uri: proxy.uri, tunnel_plain }))
     }
 }
 
@@ -136,7 +144,7 @@ impl Service<Uri> for Route {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         match self {
             Self::Direct(http) => http.poll_ready(cx).map_err(Into::into),
-            Self::Proxied { forward, .. } => forward.poll_ready(cx),
+            Self::Proxied(proxied) => proxied.forward.poll_ready(cx),
         }
     }
 
@@ -149,22 +157,26 @@ impl Service<Uri> for Route {
                     Ok(Hop { io, absolute_form: false })
                 })
             }
-            Self::Proxied { forward, uri, tunnel_plain: false, .. }
-                if target.scheme_str() == Some("http") =>
-            {
-                let connecting = forward.call(uri.clone());
-                Box::pin(async move { Ok(Hop { io: connecting.await?, absolute_form: true }) })
-            }
-            Self::Proxied { tunnel, .. } => {
-                let connecting = tunnel.call(with_port(target));
-                Box::pin(async move {
-                    match connecting.await {
-                        Ok(io) => Ok(Hop { io, absolute_form: false }),
-                        Err(error) => Err(tunnel_error(error.into())),
-                    }
-                })
-            }
+            Self::Proxied(proxied) => proxied.call(target),
         }
+    }
+}
+
+// === impl Proxied ===
+
+impl Proxied {
+    fn call(&mut self, target: Uri) -> BoxFuture<Hop, BoxError> {
+        if target.scheme_str() == Some("http") && !self.tunnel_plain {
+            let connecting = self.forward.call(self.uri.clone());
+            return Box::pin(async move { Ok(Hop { io: connecting.await?, absolute_form: true }) });
+        }
+        let connecting = self.tunnel.call(with_port(target));
+        Box::pin(async move {
+            match connecting.await {
+                Ok(io) => Ok(Hop { io, absolute_form: false }),
+                Err(error) => Err(tunnel_error(error.into())),
+            }
+        })
     }
 }
 
@@ -270,4 +282,21 @@ impl Service<Name> for Resolver {
 /// `Proxy-Authorization` for requests in absolute form; a tunnel sends its own.
 pub(super) fn request_auth(proxy: Option<&Proxy>, https: bool, tunnel_plain: bool) -> Option<HeaderValue> {
     proxy.filter(|_| !https && !tunnel_plain)?.auth.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_is_told_the_port_of_the_scheme() {
+        for (target, with) in [
+            ("http://host/", "http://host:80/"),
+            ("http://[::1]/", "http://[::1]:80/"),
+            ("http://host:81/", "http://host:81/"),
+            ("https://host/", "https://host/"),
+        ] {
+            assert_eq!(with_port(target.parse().unwrap()), with);
+        }
+    }
 }

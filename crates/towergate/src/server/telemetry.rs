@@ -14,8 +14,8 @@ pub const DURATION_BUCKETS: [f64; 17] =
 /// There is a recorder already.
 pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &towergate_layers::metrics::SECONDS)?
         .install_recorder()?;
-    //DESCRIBE
+    towergate_layers::metrics::describe();
     Ok(handle)
 }

@@ -7,14 +7,14 @@ use http::Version;
 use towergate_core::{ErrorKind, Phase, Sent};
 
 use super::{
-    tls_edge::{Authority, answer_ok, url},
+    tls_edge::{self, Authority, url},
     *,
 };
 
-type Exchange = (Request<RecvStream>, SendResponse<Bytes>);
+pub(super) type Exchange = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// Speaks HTTP/2 on a connection and runs the script for each stream.
-async fn serve<F, Fut>(io: impl Io, script: F)
+pub(super) async fn serve<F, Fut>(io: impl Io, script: F)
 where
     F: Fn(Exchange) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
@@ -43,6 +43,10 @@ fn respond(respond: &mut SendResponse<Bytes>, body: &'static str) {
     if !body.is_empty() {
         stream.send_data(body.into(), true).unwrap();
     }
+}
+
+pub(super) async fn answer_ok((_, mut response): Exchange) {
+    respond(&mut response, "ok");
 }
 
 fn shards(count: usize) -> Http2 {
@@ -82,7 +86,7 @@ async fn tls_decides_and_an_upstream_without_http2_is_spoken_to_all_the_same() {
         serve(io, async |(_, mut response): Exchange| respond(&mut response, "ok"))
     })
     .await;
-    let old = tls_edge::upstream(authority.acceptor("localhost", &[], false), answer_ok).await;
+    let old = tls_edge::upstream(authority.acceptor("localhost", &[], false), tls_edge::answer_ok).await;
     for (upstream, version) in [(&new, Version::HTTP_2), (&old, Version::HTTP_11)] {
         let leaf = builder(url(upstream, "localhost"))
             .add_root_certificates(authority.pem())

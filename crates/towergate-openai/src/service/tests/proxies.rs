@@ -88,6 +88,19 @@ async fn plain_http_goes_in_absolute_form() {
 }
 
 #[tokio::test]
+async fn plain_http2_goes_through_a_tunnel_too() {
+    let upstream = Upstream::start(|stream, _| http2::serve(stream, http2::answer_ok)).await;
+    let (proxy, heads) = proxy().await;
+    let leaf = builder(upstream.base_url())
+        .http2(Http2::default())
+        .proxy(format!("http://user:canary@{}", proxy.address))
+        .build()
+        .unwrap();
+    assert_eq!(text(send(&leaf, post("{}")).await.unwrap()).await, "ok");
+    assert!(heads.lock().unwrap()[0].starts_with(&format!("CONNECT {} HTTP/1.1\r\n", upstream.address)));
+}
+
+#[tokio::test]
 async fn a_proxy_that_refuses_or_is_not_there() {
     let (proxy, _) = proxy().await;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

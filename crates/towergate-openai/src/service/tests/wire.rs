@@ -231,7 +231,7 @@ async fn a_connection_left_idle_is_closed_by_the_timer() {
     .await;
     let leaf = builder(upstream.base_url()).pool_idle_timeout(Duration::from_millis(50)).build().unwrap();
     assert_eq!(text(send(&leaf, get("/v1/x")).await.unwrap()).await, "ok");
-    told.recv().await.unwrap();
+    tokio::time::timeout(LONG, told.recv()).await.expect("the connection stays open").unwrap();
 }
 
 #[test]

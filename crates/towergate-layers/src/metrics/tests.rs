@@ -1,0 +1,444 @@
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tokio::time::Instant;
+use tower::{ServiceExt as _, service_fn};
+use towergate_core::{
+    Body as CoreBody, Clock, Error, ErrorKind, Facts, Outcome, Route, StreamState,
+    context::{Deadline, Downstream, Failed, Patience, RequestRecord},
+    route::Reads,
+    stream::AnswerKind,
+};
+
+use super::*;
+
+static CHAT: Route = Route {
+    name: "chat",
+    index: 0,
+    template: "/chat",
+    reads: Reads::Json,
+    requires_model: true,
+    generates: true,
+    holds_answer: true,
+    bare: true,
+};
+
+/// What was recorded: `name{label=value,...}`, and the number, or the count of a histogram.
+type Series = BTreeMap<String, u64>;
+
+fn record<F: Future<Output = ()>>(run: impl FnOnce() -> F) -> Series {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    metrics::with_local_recorder(&recorder, || runtime.block_on(async { run().await }));
+    let series = snapshotter.snapshot().into_vec().into_iter().map(|(key, _, _, value)| {
+        let mut labels: Vec<_> =
+            key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        labels.sort();
+        let value = match value {
+            DebugValue::Counter(value) => value,
+            DebugValue::Gauge(value) => value.into_inner() as u64,
+            DebugValue::Histogram(values) => values.len() as u64,
+        };
+        (format!("{}{{{}}}", key.key().name(), labels.join(",")), value)
+    });
+    series.collect()
+}
+
+/// The outcomes recorded, each as often as it was.
+fn outcomes(series: &Series, name: &str) -> Vec<String> {
+    let of_name = series.iter().filter(|(key, _)| key.starts_with(&format!("{name}{{")));
+    of_name
+        .flat_map(|(key, count)| {
+            let outcome = key.split("outcome=").nth(1).unwrap().split([',', '}']).next().unwrap();
+            vec![outcome.to_owned(); usize::try_from(*count).unwrap()]
+        })
+        .collect()
+}
+
+/// Runs one request through both layers and says how each saw it end; all gauges must be back.
+fn both<F: Future<Output = ()>>(run: impl FnOnce(MetricsLayer) -> F + Copy) -> (String, String) {
+    let one = |layer: fn() -> MetricsLayer, name, in_flight: &str| {
+        let series = record(|| run(layer()));
+        assert_eq!(series[in_flight], 0, "{series:?}");
+        let outcomes = outcomes(&series, name);
+        assert_eq!(outcomes.len(), 1, "{series:?}");
+        outcomes[0].clone()
+    };
+    let request = one(MetricsLayer::request, REQUESTS, "towergate_requests_in_flight{}");
+    let attempt = one(
+        || MetricsLayer::attempt(Label::new("openai")),
+        ATTEMPTS,
+        "towergate_attempts_in_flight{provider=openai}",
+    );
+    (request, attempt)
+}
+
+fn same(outcome: &str) -> (String, String) {
+    (outcome.to_owned(), outcome.to_owned())
+}
+
+async fn answer<B>(
+    layer: MetricsLayer,
+    request: Request<()>,
+    response: Response<B>,
+) -> Response<ResponseBody<B>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut response = Some(response);
+    let inner =
+        service_fn(move |_: Request<()>| std::future::ready(Ok::<_, Infallible>(response.take().unwrap())));
+    layer.layer(inner).oneshot(request).await.unwrap()
+}
+
+type Frames = StreamBody<futures_util::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, BoxError>>>>;
+
+fn frames(items: Vec<Result<&'static str, BoxError>>) -> Frames {
+    let frames: Vec<_> = items
+        .into_iter()
+        .map(|item| item.map(|data| Frame::data(Bytes::from_static(data.as_bytes()))))
+        .collect();
+    StreamBody::new(futures_util::stream::iter(frames))
+}
+
+fn events(complete: bool) -> Response<Frames> {
+    let state = Arc::new(StreamState::new(AnswerKind::Events));
+    if complete {
+        state.set_complete();
+    }
+    let mut response = Response::new(frames(vec![Ok("data: 1\n\n"), Ok("data: 2\n\n")]));
+    response.extensions_mut().insert(state);
+    response
+}
+
+#[test]
+fn the_service_is_shareable() {
+    fn check<T: Clone + Send + Sync + 'static>(_: &T) {}
+    let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(CoreBody::empty())));
+    check(&MetricsLayer::request().layer(inner));
+}
+
+#[test]
+fn a_whole_answer_is_completed_and_timed() {
+    let series = record(async || {
+        let mut request = Request::new(());
+        let record = RequestRecord::of(request.extensions_mut());
+        record.set_route(&CHAT);
+        record.set_facts(Arc::new(Facts::of_route(&CHAT, Label::new("gpt-4o"))));
+        let body = answer(MetricsLayer::request(), request, events(true)).await.into_body();
+        body.collect().await.unwrap();
+    });
+    let expected = [
+        ("towergate_requests_total{model=gpt-4o,outcome=completed,route=chat}", 1),
+        ("towergate_requests_in_flight{}", 0),
+        ("towergate_request_duration_seconds{outcome=completed,route=chat}", 1),
+        ("towergate_request_ttfb_seconds{route=chat}", 1),
+    ];
+    assert_eq!(series, expected.map(|(name, value)| (name.to_owned(), value)).into());
+}
+
+#[test]
+fn an_attempt_is_named_by_its_provider() {
+    let series = record(async || {
+        let response = events(true);
+        response.extensions().get::<Arc<StreamState>>().unwrap().count_malformed();
+        let layer = MetricsLayer::attempt(Label::new("openai"));
+        answer(layer, Request::new(()), response).await.into_body().collect().await.unwrap();
+    });
+    let expected = [
+        ("towergate_attempts_total{outcome=completed,provider=openai}", 1),
+        ("towergate_attempts_in_flight{provider=openai}", 0),
+        ("towergate_attempt_duration_seconds{outcome=completed,provider=openai}", 1),
+        ("towergate_attempt_ttfb_seconds{provider=openai}", 1),
+        ("towergate_malformed_events_total{provider=openai}", 1),
+    ];
+    assert_eq!(series, expected.map(|(name, value)| (name.to_owned(), value)).into());
+}
+
+#[test]
+fn statuses_and_kinds_have_their_outcomes() {
+    for (status, outcome) in [
+        (200, "completed"),
+        (302, "completed"),
+        (404, "client_error"),
+        (429, "upstream_error"),
+        (502, "upstream_error"),
+    ] {
+        let run = async |layer| {
+            let mut response = Response::new(Full::new(Bytes::from_static(b"x")));
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            answer(layer, Request::new(()), response).await.into_body().collect().await.unwrap();
+        };
+        assert_eq!(both(run), same(outcome), "{status}");
+    }
+    for kind in
+        [ErrorKind::Overloaded, ErrorKind::Timeout(Clock::Head), ErrorKind::Internal, ErrorKind::BadRequest]
+    {
+        let outcome = Outcome::of_kind(kind).as_str();
+        let run = async |layer| {
+            let mut response = Response::new(CoreBody::from("x"));
+            *response.status_mut() = kind.status();
+            response.extensions_mut().insert(Failed(kind));
+            // Whoever drops it: a failure stays what it is.
+            drop(answer(layer, Request::new(()), response).await);
+        };
+        assert_eq!(both(run), same(outcome), "{kind:?}");
+        let run = async |layer: MetricsLayer| {
+            let inner = service_fn(async |_: Request<()>| {
+                Err::<Response<CoreBody>, BoxError>(Error::new(kind, "failed").into())
+            });
+            layer.layer(inner).oneshot(Request::new(())).await.unwrap_err();
+        };
+        assert_eq!(both(run), same(outcome), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_foreign_error_is_internal_and_our_own_type_is_known_unboxed() {
+    let foreign = async |layer: MetricsLayer| {
+        let inner = service_fn(async |_: Request<()>| Err::<Response<CoreBody>, _>(std::fmt::Error));
+        layer.layer(inner).oneshot(Request::new(())).await.unwrap_err();
+    };
+    assert_eq!(both(foreign), same("internal"));
+    let ours = async |layer: MetricsLayer| {
+        let error = || Error::new(ErrorKind::Draining, "stopped");
+        let inner = service_fn(async |_: Request<()>| Err::<Response<CoreBody>, _>(error()));
+        layer.layer(inner).oneshot(Request::new(())).await.unwrap_err();
+    };
+    assert_eq!(both(ours), same("shed"));
+}
+
+/// Polls a request whose answer never comes, waits, and drops it.
+async fn dropped_before_the_head(layer: MetricsLayer, request: Request<()>) {
+    let inner = service_fn(|_: Request<()>| std::future::pending::<Result<Response<CoreBody>, Infallible>>());
+    let call = layer.layer(inner).oneshot(request);
+    tokio::time::timeout(Duration::from_secs(2), call).await.unwrap_err();
+}
+
+#[test]
+fn a_drop_before_the_head_says_who_let_go() {
+    let in_a_second = || (Instant::now() + Duration::from_secs(1)).into_std();
+    let gone = async |layer| dropped_before_the_head(layer, Request::new(())).await;
+    assert_eq!(both(gone), same("client_gone_before_head"));
+
+    let stalled = async |layer| {
+        let mut request = Request::new(());
+        let downstream = Downstream::default();
+        downstream.set_stalled();
+        request.extensions_mut().insert(downstream);
+        dropped_before_the_head(layer, request).await;
+    };
+    assert_eq!(both(stalled), same("client_stalled"));
+
+    let deadline = async |layer| {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Deadline(in_a_second()));
+        dropped_before_the_head(layer, request).await;
+    };
+    assert_eq!(both(deadline).1, "total_timeout");
+
+    let patience = async |layer| {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Patience(in_a_second()));
+        dropped_before_the_head(layer, request).await;
+    };
+    assert_eq!(both(patience).1, "client_patience_timeout");
+}
+
+#[test]
+fn a_drop_in_the_body_says_how_far_it_had_come() {
+    let after_one = async |layer, response| {
+        let mut body = answer(layer, Request::new(()), response).await.into_body();
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+    };
+    let gone = async |layer| after_one(layer, events(false)).await;
+    assert_eq!(both(gone), same("client_gone_in_body"));
+    // SDKs hang up at `[DONE]`.
+    let done = async |layer| after_one(layer, events(true)).await;
+    assert_eq!(both(done), same("completed"));
+
+    let stalled = async |layer| {
+        let mut request = Request::new(());
+        let downstream = Downstream::default();
+        request.extensions_mut().insert(downstream.clone());
+        let body = answer(layer, request, events(false)).await.into_body();
+        downstream.set_stalled();
+        drop(body);
+    };
+    assert_eq!(both(stalled), same("client_stalled"));
+}
+
+#[test]
+fn a_client_that_was_told_of_an_error_and_hangs_up_was_not_the_cause() {
+    let run = async |layer| {
+        let mut request = Request::new(());
+        let record = RequestRecord::of(request.extensions_mut());
+        let body = answer(layer, request, events(false)).await.into_body();
+        record.settle(Outcome::Timeout(Clock::Idle));
+        drop(body);
+    };
+    assert_eq!(both(run).0, "idle_timeout");
+}
+
+#[test]
+fn a_stream_that_ends_early_is_truncated() {
+    let run = async |layer| {
+        answer(layer, Request::new(()), events(false)).await.into_body().collect().await.unwrap();
+    };
+    assert_eq!(both(run), same("truncated"));
+    let run = async |layer| {
+        let error = Error::timeout(Clock::Idle, Duration::from_secs(1));
+        let response = Response::new(frames(vec![Ok("x"), Err(error.into())]));
+        answer(layer, Request::new(()), response).await.into_body().collect().await.unwrap_err();
+    };
+    assert_eq!(both(run), same("idle_timeout"));
+    let run = async |layer| {
+        let response = Response::new(frames(vec![Ok("x"), Err("reset".into())]));
+        answer(layer, Request::new(()), response).await.into_body().collect().await.unwrap_err();
+    };
+    assert_eq!(both(run), same("truncated"));
+}
+
+/// A body of known length that does not say when it is over, as a server may treat it: read up to
+/// its length and dropped.
+struct Sized(Full<Bytes>);
+
+impl Body for Sized {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+#[test]
+fn a_body_that_nobody_asks_for_again_is_completed() {
+    let sized = || Response::new(Sized(Full::new(Bytes::from_static(b"123"))));
+    let read_to_its_length = async |layer| {
+        let mut body = answer(layer, Request::new(()), sized()).await.into_body();
+        body.frame().await.unwrap().unwrap();
+    };
+    assert_eq!(both(read_to_its_length), same("completed"));
+    let head = async |layer| {
+        let request = Request::builder().method(Method::HEAD).body(()).unwrap();
+        drop(answer(layer, request, sized()).await);
+    };
+    assert_eq!(both(head), same("completed"));
+    let no_content = async |layer| {
+        let mut response = sized();
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        drop(answer(layer, Request::new(()), response).await);
+    };
+    assert_eq!(both(no_content), same("completed"));
+    let empty = async |layer| drop(answer(layer, Request::new(()), Response::new(CoreBody::empty())).await);
+    assert_eq!(both(empty), same("completed"));
+}
+
+#[test]
+fn the_body_passes_untouched() {
+    record(async || {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", HeaderValue::from_static("1"));
+        let body = Full::new(Bytes::from_static(b"123"))
+            .with_trailers(std::future::ready(Some(Ok(trailers.clone()))));
+        let body = answer(MetricsLayer::request(), Request::new(()), Response::new(body)).await.into_body();
+        assert!(!body.is_end_stream());
+        let collected = body.collect().await.unwrap();
+        assert_eq!(collected.trailers(), Some(&trailers));
+        assert_eq!(collected.to_bytes(), "123");
+
+        let full = Response::new(Full::new(Bytes::from_static(b"123")));
+        let full = answer(MetricsLayer::request(), Request::new(()), full).await;
+        assert_eq!(full.body().size_hint().exact(), Some(3));
+    });
+}
+
+#[test]
+fn the_upstreams_time_goes_into_the_record() {
+    record(async || {
+        let mut request = Request::new(());
+        let record = RequestRecord::of(request.extensions_mut());
+        let inner = service_fn(async |_: Request<()>| {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            Ok::<_, Infallible>(Response::new(CoreBody::empty()))
+        });
+        MetricsLayer::attempt(Label::new("openai")).layer(inner).oneshot(request).await.unwrap();
+        assert_eq!(record.upstream_time(), Duration::from_secs(3));
+
+        let mut request = Request::new(());
+        let record = RequestRecord::of(request.extensions_mut());
+        dropped_before_the_head(MetricsLayer::attempt(Label::new("openai")), request).await;
+        assert_eq!(record.upstream_time(), Duration::from_secs(2));
+    });
+}
+
+#[test]
+fn junk_adds_no_series_and_secrets_are_in_none() {
+    let run = |requests: usize| {
+        record(async || {
+            let layer = MetricsLayer::request();
+            for n in 0..requests {
+                let mut request = Request::builder()
+                    .uri(format!("/junk-{n}?key=sk-canary"))
+                    .header("authorization", "Bearer sk-canary")
+                    .header("cookie", "sk-canary")
+                    .body(())
+                    .unwrap();
+                let record = RequestRecord::of(request.extensions_mut());
+                record.set_facts(Arc::new(Facts {
+                    model: Some(format!("sk-canary-{n}").into()),
+                    ..Facts::of_route(&CHAT, Label::new("other"))
+                }));
+                let mut response = Response::new(CoreBody::from("sk-canary"));
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+                let answer = answer(layer.clone(), request, response).await;
+                assert!(!format!("{:?} {layer:?}", answer.body()).contains("canary"));
+            }
+        })
+    };
+    let (few, many) = (run(1), run(1000));
+    assert!(few.keys().eq(many.keys()), "{few:?} {many:?}");
+    assert!(!format!("{many:?}").contains("canary"));
+}
+
+#[test]
+fn models_are_bounded_even_when_their_labels_are_not() {
+    let series = record(async || {
+        let layer = MetricsLayer::request();
+        for n in 0..1100 {
+            let mut request = Request::new(());
+            let record = RequestRecord::of(request.extensions_mut());
+            record.set_facts(Arc::new(Facts::of_route(&CHAT, Label::new(&format!("model-{n}")))));
+            answer(layer.clone(), request, Response::new(CoreBody::empty())).await;
+        }
+    });
+    let models = series.keys().filter(|key| key.starts_with("towergate_requests_total"));
+    assert_eq!(models.count(), 1025);
+    assert_eq!(series["towergate_requests_total{model=other,outcome=completed,route=other}"], 76);
+}
+
+#[test]
+fn descriptions_reach_the_recorder() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        describe();
+        metrics::counter!(REQUESTS).increment(1);
+    });
+    assert!(snapshotter.snapshot().into_vec().iter().all(|(_, _, description, _)| description.is_some()));
+}
