@@ -2,6 +2,15 @@
 //!
 //! Faults are scripted in the simulated upstream, and tests wait for events, never for time.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod support;
 
+mod bad_input;
+mod clients;
+mod drain;
 mod matrix;
+mod mount;
+mod order;
+mod pass_through;
+mod streams;

@@ -1,5 +1,7 @@
 //! An error inside a stream reaches a client over real sockets: the event is flushed before the
 //! transport breaks, and the end is never a clean one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![cfg(feature = "respond")]
 
 use std::{convert::Infallible, time::Duration};

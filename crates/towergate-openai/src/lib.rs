@@ -6,7 +6,7 @@
 //! | [`mod@env`] | `OPENAI_*` |
 //! | [`secret`] | keys from files, FIFOs and the environment, rotating |
 //! | [`routes`] | the route table |
-//! | [`OpenAiProtocol`] | what the layers ask of a protocol: routes, requests, envelope, codes |
+//! | [`protocol`] | [`OpenAiProtocol`](protocol::OpenAiProtocol): what the layers ask of a protocol: routes, requests, envelope, codes |
 //! | [`request`] | the shallow look at a request body |
 //! | [`envelope`] | the error envelope: written for our errors, read from upstream's |
 //! | [`sse`] | the event reader |
@@ -20,12 +20,10 @@ pub mod client;
 pub mod env;
 pub mod envelope;
 mod json;
-mod protocol;
+pub mod protocol;
 pub mod request;
 pub mod routes;
 pub mod secret;
 pub mod service;
 pub mod sse;
 pub mod types;
-
-pub use self::protocol::OpenAiProtocol;

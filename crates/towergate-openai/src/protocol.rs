@@ -18,7 +18,7 @@ use crate::{envelope, request, routes};
 /// use bytes::Bytes;
 /// use http::Method;
 /// use towergate_core::protocol::{ReadRequest as _, Routes as _};
-/// use towergate_openai::OpenAiProtocol;
+/// use towergate_openai::protocol::OpenAiProtocol;
 ///
 /// let protocol = OpenAiProtocol::new().with_thinking("my-model", true);
 /// let route = protocol.route(&Method::POST, "/responses");

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -60,8 +60,9 @@ async fn upstream() -> Result<(), Failure> {
         tokio::spawn(async move {
             let service = service_fn(|request: Request<Incoming>| async move {
                 request.into_body().collect().await?;
-                let answer = Response::builder().header("content-type", "application/json");
-                Ok::<_, Failure>(answer.body(Full::new(Bytes::from_static(ANSWER.as_bytes())))?)
+                let mut answer = Response::new(Full::new(Bytes::from_static(ANSWER.as_bytes())));
+                answer.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+                Ok::<_, hyper::Error>(answer)
             });
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
@@ -81,12 +82,10 @@ async fn bare(upstream: SocketAddr) -> Result<(), Failure> {
         tokio::spawn(async move {
             let service = service_fn(move |mut request: Request<Incoming>| {
                 let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-                let uri = format!("http://{upstream}{path}").parse::<Uri>();
-                let client = client.clone();
-                async move {
-                    *request.uri_mut() = uri?;
-                    Ok::<_, Failure>(client.request(request).await?)
+                if let Ok(uri) = format!("http://{upstream}{path}").parse::<Uri>() {
+                    *request.uri_mut() = uri;
                 }
+                client.request(request)
             });
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });

@@ -13,7 +13,7 @@ use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 use towergate_core::{Body, BoxError, memory::MemoryBudget};
 use towergate_layers::{client_auth::ClientKeys, timeout::Timeouts};
-use towergate_openai::OpenAiProtocol;
+use towergate_openai::protocol::OpenAiProtocol;
 
 use crate::{BuildError, Provider, stack};
 

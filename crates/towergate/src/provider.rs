@@ -14,8 +14,8 @@ use towergate_core::{
 };
 use towergate_layers::{auth::AuthLayer, retry::RetryLayer, timeout::Timeouts};
 use towergate_openai::{
-    OpenAiProtocol,
     client::{Client, Health},
+    protocol::OpenAiProtocol,
     service::OpenAi,
 };
 

@@ -1,5 +1,10 @@
 //! The order of the layers: here, and nowhere else. `docs/stack.md` draws it and says why.
 
+use crate::{
+    GatewayBuilder,
+    gateway::GatewayService,
+    provider::{Parts, ProviderService},
+};
 use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
@@ -18,11 +23,6 @@ use towergate_layers::{
     retry::RetryLayer,
     timeout::{AttemptTimeoutLayer, TotalTimeoutLayer},
     trace::TraceLayer,
-};
-use crate::{
-    GatewayBuilder,
-    gateway::GatewayService,
-    provider::{Parts, ProviderService},
 };
 
 /// The seconds for which an SDK says it will wait.

@@ -49,9 +49,11 @@ pub(crate) async fn start(
 
     let serving = server.serve(signal::shutdown());
     tokio::pin!(serving);
+    // Listens from now on: the second signal may come while the first is being acted on.
+    let mut signals = signal::Signals::listen()?;
     let second = async {
-        signal::shutdown().await;
-        signal::shutdown().await;
+        signals.next().await;
+        signals.next().await;
     };
     tokio::select! {
         report = &mut serving => {

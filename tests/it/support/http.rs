@@ -71,6 +71,14 @@ impl Http {
         self.client.request(request).await.unwrap()
     }
 
+    /// As [`send`](Self::send), where the gateway may be gone.
+    pub(crate) async fn try_send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+        self.client.request(request).await
+    }
+
     pub(crate) async fn read(&self, request: Request<Full<Bytes>>) -> Answer {
         Answer::read(self.send(request).await).await
     }

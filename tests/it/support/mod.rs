@@ -5,5 +5,5 @@ mod world;
 
 pub(crate) use self::{
     http::{Answer, Http, chat, chat_stream, raw},
-    world::{World, WorldBuilder},
+    world::{PROVIDER_KEY, World},
 };

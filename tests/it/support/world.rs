@@ -83,9 +83,9 @@ impl WorldBuilder {
     pub(crate) fn quick_retries(self, retries: u32) -> Self {
         self.provider(move |provider| {
             let quick = std::time::Duration::from_millis(1);
-            let layer = RetryLayer::new().max_backoff(quick).unfunded_when(
-                "x-stainless-retry-count".parse().unwrap(),
-            );
+            let layer = RetryLayer::new()
+                .max_backoff(quick)
+                .unfunded_when("x-stainless-retry-count".parse().unwrap());
             provider.retry(layer.max_retries(retries))
         })
     }
@@ -101,19 +101,28 @@ impl WorldBuilder {
         self
     }
 
-    pub(crate) fn provider(mut self, with: impl FnOnce(ProviderBuilder) -> ProviderBuilder + Send + 'static) -> Self {
+    pub(crate) fn provider(
+        mut self,
+        with: impl FnOnce(ProviderBuilder) -> ProviderBuilder + Send + 'static,
+    ) -> Self {
         let before = self.provider;
         self.provider = Box::new(move |provider| with(before(provider)));
         self
     }
 
-    pub(crate) fn gateway(mut self, with: impl FnOnce(GatewayBuilder) -> GatewayBuilder + Send + 'static) -> Self {
+    pub(crate) fn gateway(
+        mut self,
+        with: impl FnOnce(GatewayBuilder) -> GatewayBuilder + Send + 'static,
+    ) -> Self {
         let before = self.gateway;
         self.gateway = Box::new(move |gateway| with(before(gateway)));
         self
     }
 
-    pub(crate) fn server(mut self, with: impl FnOnce(ServerBuilder) -> ServerBuilder + Send + 'static) -> Self {
+    pub(crate) fn server(
+        mut self,
+        with: impl FnOnce(ServerBuilder) -> ServerBuilder + Send + 'static,
+    ) -> Self {
         let before = self.server;
         self.server = Box::new(move |server| with(before(server)));
         self

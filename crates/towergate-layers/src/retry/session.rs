@@ -157,7 +157,10 @@ impl<B> tower::retry::Policy<Request<Body>, Response<B>, BoxError> for Session {
             },
         };
         if let Ok(response) = result {
-            mark(response, gave_up, request.extensions().get::<CallerCredential>().is_some());
+            // Auth, below, says it on the answer; whoever is above may have said it on the request.
+            let callers = request.extensions().get::<CallerCredential>().is_some()
+                || response.extensions().get::<CallerCredential>().is_some();
+            mark(response, gave_up, callers);
         }
         None
     }

@@ -67,6 +67,15 @@ pub struct Event<'a> {
     pub len: u64,
 }
 
+// === impl Event ===
+
+#[cfg(test)]
+impl<'a> Event<'a> {
+    pub(crate) fn new(name: &'a [u8], data: Option<&'a [u8]>) -> Self {
+        Self { name, data, is_cut: false, len: 0 }
+    }
+}
+
 // === impl SseReader ===
 
 impl SseReader {

@@ -22,6 +22,9 @@ use super::{
     surface::Surface,
 };
 
+/// How often the metrics are tidied up.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 /// A server whose listeners are bound.
 #[derive(Debug)]
 pub struct BoundServer<S> {
@@ -103,6 +106,16 @@ where
             })
         });
 
+        // Histograms keep every sample until they are read: where nobody scrapes, this bounds them.
+        let upkeep = self.settings.metrics.clone().map(|metrics| {
+            tokio::spawn(async move {
+                loop {
+                    sleep(UPKEEP).await;
+                    metrics.run_upkeep();
+                }
+            })
+        });
+
         let mut tasks = JoinSet::new();
         let connections = Connections::new(public, self.settings.clone(), drain.clone());
         connections.accept(&self.listener, &mut tasks, shutdown).await;
@@ -122,8 +135,8 @@ where
             Err(_) => drain.requests_under_way(),
         };
         tasks.shutdown().await;
-        if let Some(admin) = admin {
-            admin.abort();
+        for task in admin.into_iter().chain(upkeep) {
+            task.abort();
         }
         Report { under_way, cut, took: began.elapsed() }
     }

@@ -1,30 +1,66 @@
-//! The signals that end the process.
+//! The signals that end the process: SIGTERM, and Ctrl-C (SIGINT).
 
-/// Resolves at SIGTERM or Ctrl-C (SIGINT). Await it again for the second signal.
+/// Listens from the moment it is made, so that no signal is missed between two waits.
+#[derive(Debug)]
+pub struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+/// Resolves at the first signal.
 ///
 /// Where the signals can't be listened for it never resolves, and says so in the log: the process
 /// then ends as the system makes it end.
 pub async fn shutdown() {
-    if let Err(error) = wait().await {
-        tracing::error!(%error, "signals can't be listened for; the process will end without draining");
-        std::future::pending::<()>().await;
+    match Signals::listen() {
+        Ok(mut signals) => signals.next().await,
+        Err(error) => {
+            tracing::error!(%error, "signals can't be listened for; the process will end without draining");
+            std::future::pending::<()>().await;
+        }
     }
 }
 
-#[cfg(unix)]
-async fn wait() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
+// === impl Signals ===
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+impl Signals {
+    /// Begins to listen. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    #[cfg(unix)]
+    pub fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
-}
 
-#[cfg(not(unix))]
-async fn wait() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
+    /// Begins to listen.
+    ///
+    /// # Errors
+    ///
+    /// None, here.
+    #[cfg(not(unix))]
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Resolves at the next signal.
+    #[cfg(unix)]
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Resolves at the next signal.
+    #[cfg(not(unix))]
+    pub async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }

@@ -1,0 +1,383 @@
+//! [`EventsBody`]: a stream of events, read as it passes.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+use towergate_core::{Body, BoxError, Error, ErrorKind, StreamState};
+
+use super::{
+    AFTER_END, AFTER_FINISH, Malformed, Provider,
+    judge::{Judge, Verdict},
+};
+use crate::{
+    api::Api,
+    sse::{EVENT_CAP, SseReader},
+};
+
+const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+
+/// Passes a stream on, event by event.
+pub(super) struct EventsBody {
+    inner: Body,
+    api: Api,
+    malformed: Malformed,
+    state: Arc<StreamState>,
+    provider: Provider,
+    reader: SseReader,
+    judge: Judge,
+    /// Pieces to be handed on.
+    out: VecDeque<Piece>,
+    /// Whether bytes of the unfinished event were handed on, it being too long to be held back.
+    flowing: bool,
+    /// `[DONE]` has come; what follows is passed, and not judged.
+    done: bool,
+    /// What comes after the pieces.
+    end: Option<End>,
+    /// Runs while the upstream is silent though the stream is complete.
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+struct Piece {
+    what: What,
+    /// Whether an event is unfinished behind it.
+    mid_event: bool,
+}
+
+enum What {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+enum End {
+    Clean,
+    Failed(BoxError),
+}
+
+/// What becomes of the event just read.
+enum Fate {
+    Pass,
+    Drop,
+    /// It passes, and the rest unread with it.
+    PassAll,
+    /// It passes; the stream ends behind it.
+    PassAndEnd(Error),
+    /// The stream ends before it.
+    End(Error),
+}
+
+// === impl EventsBody ===
+
+impl EventsBody {
+    pub(super) fn new(
+        inner: Body,
+        api: Api,
+        malformed: Malformed,
+        state: Arc<StreamState>,
+        provider: Provider,
+    ) -> Self {
+        Self {
+            inner,
+            api,
+            malformed,
+            state,
+            provider,
+            reader: SseReader::new(),
+            judge: Judge::new(api),
+            out: VecDeque::new(),
+            flowing: false,
+            done: false,
+            end: None,
+            silence: None,
+        }
+    }
+
+    /// Takes in a frame.
+    fn read(&mut self, frame: Bytes) {
+        if frame.is_empty() {
+            return;
+        }
+        if self.done {
+            return self.push(frame, false);
+        }
+        // Bytes before `kept` were dealt with; the next event begins, in this frame, at `at`.
+        let (mut kept, mut at) = (0, 0);
+        loop {
+            let begin = at;
+            let Some(event) = self.reader.next(&frame, &mut at) else {
+                return self.hold_back(&frame, kept, begin);
+            };
+            let straddles = event.len > (at - begin) as u64;
+            let has_data = event.data.is_some();
+            let verdict = self.judge.judge(&event);
+            let fate = self.decide(verdict, has_data);
+            if straddles {
+                let bytes = self.reader.take_bytes();
+                match fate {
+                    _ if self.flowing => self.push(frame.slice(..at), false),
+                    Fate::Drop | Fate::End(_) => {}
+                    Fate::Pass | Fate::PassAll | Fate::PassAndEnd(_) => self.push(bytes, false),
+                }
+                self.flowing = false;
+                kept = at;
+            }
+            match fate {
+                Fate::Pass => {}
+                Fate::Drop => {
+                    self.push(frame.slice(kept..begin.max(kept)), false);
+                    kept = at;
+                }
+                Fate::PassAll => return self.push(frame.slice(kept..), false),
+                Fate::PassAndEnd(error) => {
+                    self.push(frame.slice(kept..at), false);
+                    return self.cut(error.into());
+                }
+                Fate::End(error) => {
+                    self.push(frame.slice(kept..begin.max(kept)), false);
+                    return self.cut(error.into());
+                }
+            }
+        }
+    }
+
+    /// The frame is used up; from `begin` on it holds an event that has not ended.
+    fn hold_back(&mut self, frame: &Bytes, kept: usize, begin: usize) {
+        let pending = self.reader.pending_len();
+        // What nobody judges need not be held back.
+        let may_hold = self.api != Api::Other && pending <= EVENT_CAP as u64;
+        if may_hold || pending == 0 {
+            return self.push(frame.slice(kept..begin), false);
+        }
+        if !self.flowing {
+            self.flowing = true;
+            let before = pending.saturating_sub((frame.len() - begin) as u64);
+            if let Ok(before @ 1..) = usize::try_from(before) {
+                let held = self.reader.take_bytes();
+                self.push(held.slice(..before.min(held.len())), true);
+            }
+        }
+        self.push(frame.slice(kept..), true);
+    }
+
+    /// Notes what an event says, and decides what becomes of it.
+    fn decide(&mut self, verdict: Verdict, has_data: bool) -> Fate {
+        if has_data {
+            self.state.count_data_event();
+        }
+        match verdict {
+            Verdict::Content => {
+                self.state.set_content();
+                self.publish();
+                Fate::Pass
+            }
+            Verdict::Other => {
+                self.publish();
+                Fate::Pass
+            }
+            Verdict::Done => {
+                if self.api.says_complete() && !self.judge.is_complete() {
+                    return Fate::End(self.truncated());
+                }
+                self.publish();
+                self.done = true;
+                // Another patience begins.
+                self.silence = None;
+                Fate::PassAll
+            }
+            Verdict::Failed(failure) => {
+                let error = self.provider.in_body(
+                    ErrorKind::UpstreamStatus(failure.status),
+                    "the upstream reported an error inside its stream",
+                );
+                self.state.set_failure(*failure);
+                Fate::PassAndEnd(error.already_signalled())
+            }
+            Verdict::Malformed => {
+                self.state.count_malformed();
+                match self.malformed {
+                    Malformed::Drop => Fate::Drop,
+                    Malformed::Pass => Fate::Pass,
+                    Malformed::Fail => {
+                        let message = "the upstream's stream has an event whose JSON is malformed";
+                        Fate::End(
+                            self.provider
+                                .in_body(ErrorKind::BadAnswer, message)
+                                .with_setting("malformed_events"),
+                        )
+                    }
+                }
+            }
+        }
+    }
+
+    fn truncated(&self) -> Error {
+        let message = "the upstream's stream ended before its answer was complete";
+        self.provider.in_body(ErrorKind::Truncated, message)
+    }
+
+    fn publish(&self) {
+        if self.judge.is_complete() {
+            self.state.set_complete();
+            if let Some(usage) = self.judge.usage() {
+                self.state.set_usage(usage);
+            }
+        }
+    }
+
+    /// The upstream's body is over, or has been silent for long enough.
+    fn finish(&mut self) {
+        if self.end.is_some() {
+            return;
+        }
+        if !self.done && self.api != Api::Other {
+            if self.flowing {
+                return self.cut(self.truncated().into());
+            }
+            self.finish_pending();
+            if self.end.is_some() {
+                return;
+            }
+            if self.api.says_complete() && !self.judge.is_complete() {
+                return self.cut(self.truncated().into());
+            }
+            if self.api.ends_with_done() && !self.done {
+                self.push(DONE, false);
+            }
+        }
+        self.end = Some(End::Clean);
+        self.inner = Body::empty();
+        self.state.set_complete();
+    }
+
+    /// The event that lacks its blank line: whole, or cut.
+    fn finish_pending(&mut self) {
+        let Some(event) = self.reader.finish() else { return };
+        let has_data = event.data.is_some();
+        let verdict = self.judge.judge(&event);
+        // A tail that is no JSON was cut, whatever is done with those amid good ones.
+        let is_cut = verdict == Verdict::Malformed;
+        let fate = self.decide(verdict, has_data);
+        if is_cut {
+            return;
+        }
+        let bytes = self.reader.take_bytes();
+        match fate {
+            Fate::Drop | Fate::End(_) => {}
+            Fate::Pass | Fate::PassAll | Fate::PassAndEnd(_) => {
+                let blank: &'static [u8] = match (has_data, bytes.ends_with(b"\n")) {
+                    (false, _) => b"",
+                    (true, true) => b"\n",
+                    (true, false) => b"\n\n",
+                };
+                self.push(bytes, false);
+                self.push(Bytes::from_static(blank), false);
+            }
+        }
+        if let Fate::PassAndEnd(error) | Fate::End(error) = fate {
+            self.cut(error.into());
+        }
+    }
+
+    /// The upstream's body failed. What was held back of an event is gone with it.
+    fn fail(&mut self, error: BoxError) {
+        if self.done || self.judge.has_ended() {
+            self.end = Some(End::Clean);
+            self.inner = Body::empty();
+        } else {
+            self.cut(self.provider.broken(error));
+        }
+    }
+
+    /// The stream ends here, and the upstream's body with it.
+    fn cut(&mut self, error: BoxError) {
+        self.end = Some(End::Failed(error));
+        self.inner = Body::empty();
+    }
+
+    /// Whether an upstream that is silent has been so for long enough.
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        let patience = if self.done || self.judge.has_ended() {
+            AFTER_END
+        } else if self.api.ends_with_done() && self.judge.is_complete() {
+            AFTER_FINISH
+        } else {
+            self.silence = None;
+            return false;
+        };
+        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(patience)));
+        silence.as_mut().poll(cx).is_ready()
+    }
+
+    fn push(&mut self, bytes: Bytes, mid_event: bool) {
+        if !bytes.is_empty() {
+            self.out.push_back(Piece { what: What::Data(bytes), mid_event });
+        }
+    }
+}
+
+impl http_body::Body for EventsBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(piece) = this.out.pop_front() {
+                this.state.set_mid_event(piece.mid_event);
+                return Poll::Ready(Some(Ok(match piece.what {
+                    What::Data(bytes) => Frame::data(bytes),
+                    What::Trailers(trailers) => Frame::trailers(trailers),
+                })));
+            }
+            match this.end.take() {
+                None => {}
+                Some(End::Clean) => {
+                    this.end = Some(End::Clean);
+                    return Poll::Ready(None);
+                }
+                Some(End::Failed(error)) => {
+                    this.end = Some(End::Clean);
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+            match Pin::new(&mut this.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        this.read(data);
+                        if this.inner.is_end_stream() {
+                            this.finish();
+                        }
+                    }
+                    Err(frame) => {
+                        this.finish();
+                        if let (Some(End::Clean), Ok(trailers)) = (&this.end, frame.into_trailers()) {
+                            this.out.push_back(Piece { what: What::Trailers(trailers), mid_event: false });
+                        }
+                    }
+                },
+                Poll::Ready(Some(Err(error))) => this.fail(error),
+                Poll::Ready(None) => this.finish(),
+                Poll::Pending if this.is_overdue(cx) => this.finish(),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.end, Some(End::Clean)) && self.out.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.api == Api::Other { self.inner.size_hint() } else { SizeHint::default() }
+    }
+}

@@ -1,0 +1,226 @@
+//! The body that reads an answer as it passes, and publishes what it saw.
+//!
+//! It stands at the bottom of the stack, around the body that hyper gave: [`read_answer`]. The
+//! layers above look at the [`StreamState`] it keeps in the response's extensions, and read no byte
+//! themselves.
+//!
+//! # What is read
+//!
+//! | answer (2xx, not compressed) | [`AnswerKind`] | how |
+//! |---|---|---|
+//! | `text/event-stream` | `Events` | event by event; of an unknown route only counted |
+//! | JSON, on a route whose answers are held; and whatever else comes where a model must answer in JSON | `Json` | checked to its end, nothing kept but usage and error |
+//! | JSON of images and transcriptions | `Opaque` | as JSON, but passed on as it comes |
+//! | all else | – | not at all |
+//!
+//! Bytes pass as they came, in the frames that they came in. What is held back is the unfinished
+//! event at the end of a frame, up to [`EVENT_CAP`](crate::sse::EVENT_CAP): so nothing can be put
+//! inside an event, and a malformed one can be left out. A longer event flows on.
+//!
+//! # What is changed
+//!
+//! * An event whose JSON is malformed is left out and counted ([`Malformed`] is the setting).
+//! * A `[DONE]` that is missing where the answer is complete is supplied.
+//! * An event that is whole, but for its blank line at the end of the stream, gets it.
+//!
+//! A `Content-Length` of a stream that is read is therefore taken off.
+//!
+//! # How it ends
+//!
+//! * **Complete** (a `finish_reason` of every choice, a terminal event): the body ends. Where
+//!   `[DONE]` or the terminal event of Responses has come, the upstream has [`AFTER_END`] to end the
+//!   body, so that its connection can be used again; after a `finish_reason` it has [`AFTER_FINISH`]
+//!   to send usage and `[DONE]`. An upstream that just stays silent then keeps no client waiting.
+//! * **Cut**: the stream ends before that, with or without `[DONE]`, or the document ends too early:
+//!   [`ErrorKind::Truncated`]. The body inside failed: its own error, else
+//!   [`ErrorKind::Connection`].
+//! * **An error event** (also `response.failed`): published as the
+//!   [`Failure`](towergate_core::stream::Failure); the event passes, and the body ends with an error
+//!   that [is signalled](Error::is_signalled). Nothing follows, no `[DONE]` either.
+//! * **No answer**: a document that is not JSON, or empty, is [`ErrorKind::BadAnswer`]; one with an
+//!   `error` in it, where a model should have answered, is a failure, and passes.
+//! * **Dropped**: the body inside is dropped with it.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use bytes::Bytes;
+//! use http::{Method, Response};
+//! use http_body_util::BodyExt as _;
+//! use towergate_core::{Body, StreamState, protocol::ReadRequest as _};
+//! use towergate_openai::{answer, protocol::OpenAiProtocol, routes};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! let route = routes::find(&Method::POST, "/chat/completions");
+//! let request = Bytes::from(r#"{"model":"gpt-4o","stream":true}"#);
+//! let facts = OpenAiProtocol::new().read(route, &request)?;
+//!
+//! let event = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+//! let upstream = Response::builder().header("content-type", "text/event-stream").body(())?;
+//! let (mut parts, ()) = upstream.into_parts();
+//! let settings = answer::AnswerSettings::default();
+//! let body = answer::read_answer(Some(&facts), &settings, &mut parts, Body::from(event));
+//!
+//! let state = parts.extensions.get::<Arc<StreamState>>().cloned().unwrap_or_else(|| unreachable!());
+//! assert_eq!(body.collect().await?.to_bytes(), format!("{event}data: [DONE]\n\n"));
+//! assert!(state.is_complete());
+//! # Ok(())
+//! # }
+//! ```
+
+mod document;
+mod events;
+mod judge;
+mod usage;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    response::Parts,
+};
+use towergate_core::{
+    Body, BoxError, Error, ErrorKind, Facts, Phase, Sent, StreamState, context::Answered, label::Label,
+    stream::AnswerKind,
+};
+
+use self::{document::DocumentBody, events::EventsBody};
+use crate::{api::Api, routes};
+
+/// How long an upstream may keep a stream open after its end (`[DONE]`, or the terminal event of
+/// Responses). Less, and its connection would often be closed for want of the last chunk.
+pub const AFTER_END: Duration = Duration::from_millis(250);
+
+/// How long a stream of chat may be silent after its last `finish_reason`, before usage or `[DONE]`.
+pub const AFTER_FINISH: Duration = Duration::from_secs(2);
+
+/// How answers are read.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct AnswerSettings {
+    /// What is done with an event whose JSON is malformed. Default: left out.
+    pub malformed: Malformed,
+}
+
+/// What is done with an event whose JSON is malformed, amid good ones. It is counted either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Malformed {
+    /// It is left out.
+    #[default]
+    Drop,
+    /// It passes as it is. Most SDKs fail on it.
+    Pass,
+    /// The stream ends there, as [`ErrorKind::BadAnswer`].
+    Fail,
+}
+
+/// Whether the answer to a request will be read, and so must not come compressed: whether to ask
+/// for `Accept-Encoding: identity`.
+#[must_use]
+pub fn is_read(facts: Option<&Facts>) -> bool {
+    facts.is_some_and(|facts| facts.route.holds_answer || facts.route.generates)
+}
+
+/// Wraps the body of an upstream's answer in its reader, where it is to be read, and inserts the
+/// `Arc<StreamState>` into the extensions.
+///
+/// After the end of a stream that the upstream keeps open, the body needs tokio's timer.
+#[must_use]
+pub fn read_answer(facts: Option<&Facts>, settings: &AnswerSettings, parts: &mut Parts, body: Body) -> Body {
+    let provider = Provider(parts.extensions.get().map(|Answered { provider }| provider.clone()));
+    match plan(facts, parts) {
+        None => body,
+        Some(Plan::Events(api)) => {
+            let state = publish(parts, AnswerKind::Events);
+            if api != Api::Other {
+                parts.headers.remove(CONTENT_LENGTH);
+            }
+            Body::new(EventsBody::new(body, api, settings.malformed, state, provider))
+        }
+        Some(Plan::Document { api, kind, strict }) => {
+            let state = publish(parts, kind);
+            Body::new(DocumentBody::new(body, api, strict, state, provider))
+        }
+    }
+}
+
+/// How an answer is read.
+enum Plan {
+    Events(Api),
+    Document {
+        api: Api,
+        kind: AnswerKind,
+        /// It must be JSON, and an `error` in it makes it one.
+        strict: bool,
+    },
+}
+
+fn plan(facts: Option<&Facts>, parts: &Parts) -> Option<Plan> {
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::PARTIAL_CONTENT];
+    if !parts.status.is_success() || bodiless.contains(&parts.status) || is_encoded(&parts.headers) {
+        return None;
+    }
+    let route = facts.map(|facts| facts.route);
+    let api = route.map_or(Api::Other, Api::of);
+    let media_type = media_type(&parts.headers);
+    if media_type.eq_ignore_ascii_case("text/event-stream") {
+        return Some(Plan::Events(api));
+    }
+    let route = route.filter(|route| **route != *routes::OTHER)?;
+    let strict = route.holds_answer && (route.generates || api == Api::Vectors);
+    match (is_json(media_type), route.holds_answer) {
+        (_, true) if strict => Some(Plan::Document { api, kind: AnswerKind::Json, strict }),
+        (true, true) => Some(Plan::Document { api, kind: AnswerKind::Json, strict }),
+        (true, false) if route.generates => Some(Plan::Document { api, kind: AnswerKind::Opaque, strict }),
+        _ => None,
+    }
+}
+
+fn publish(parts: &mut Parts, kind: AnswerKind) -> Arc<StreamState> {
+    let state = Arc::new(StreamState::new(kind));
+    parts.extensions.insert(Arc::clone(&state));
+    state
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+fn is_json(media_type: &str) -> bool {
+    let media_type = media_type.to_ascii_lowercase();
+    media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
+}
+
+/// Who answers: named in the errors, where the leaf said it.
+#[derive(Clone)]
+struct Provider(Option<Label>);
+
+impl Provider {
+    /// An error in the body of an answer; what was sent has been worked on.
+    fn in_body(&self, kind: ErrorKind, message: &'static str) -> Error {
+        let error = Error::new(kind, message).with_phase(Phase::Body).with_sent(Sent::Unknown);
+        match &self.0 {
+            Some(provider) => error.with_provider(provider.clone()),
+            None => error,
+        }
+    }
+
+    /// The error of the body inside: ours where it is one, else a broken connection.
+    fn broken(&self, error: BoxError) -> BoxError {
+        if Error::find(&*error).is_some() {
+            return error;
+        }
+        let message = "the connection to the upstream broke inside the answer";
+        self.in_body(ErrorKind::Connection, message).with_source(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! The order of the layers, held by what it does: each test fails where two neighbours that must
+//! not be swapped are (`docs/stack.md`).
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use http::{Request, Response};
+use tower::{ServiceExt as _, service_fn};
+use towergate::{
+    Body, Gateway, Provider,
+    core::{
+        BoxError,
+        credentials::{Credential, CredentialSource},
+    },
+    layers::timeout::Timeouts,
+};
+use towergate_sim::{Fault, Gate};
+
+use super::support::{PROVIDER_KEY, World, chat, chat_stream};
+
+/// A gateway over a service in this process.
+fn over<F>(leaf: F) -> Gateway
+where
+    F: Fn(Request<Body>) -> Result<Response<Body>, BoxError> + Clone + Send + Sync + 'static,
+{
+    let leaf = service_fn(move |request| std::future::ready(leaf(request)));
+    Gateway::builder().provider(Provider::from_service("test", leaf)).build().unwrap()
+}
+
+/// Runs on one thread, and gives back every counter as `name{outcome}`.
+fn counted(run: impl Future<Output = ()>) -> BTreeMap<String, u64> {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || runtime.block_on(run));
+    let mut counted = BTreeMap::<String, u64>::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        if let metrics_util::debugging::DebugValue::Counter(count) = value {
+            let outcome = key.key().labels().find(|label| label.key() == "outcome");
+            let outcome = outcome.map(|label| label.value().to_owned()).unwrap_or_default();
+            *counted.entry(format!("{}{{{outcome}}}", key.key().name())).or_default() += count;
+        }
+    }
+    counted
+}
+
+/// RequestId and Metrics outside of CatchPanic, and CatchPanic outside of all that may panic.
+#[test]
+fn a_panic_is_an_answer_with_an_id_and_counts_as_what_it_is() {
+    let counted = counted(async {
+        let gateway = over(|_| panic!("on purpose"));
+        let request = Request::get("/v1/models").body(Body::empty()).unwrap();
+        let response = gateway.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert!(response.headers().contains_key("x-request-id"));
+    });
+    assert_eq!(counted.get("towergate_requests_total{internal}"), Some(&1), "{counted:?}");
+}
+
+/// Respond outside of ClientAuth, Limit, Timeout and Intake: their refusals are envelopes with an id.
+#[tokio::test]
+async fn every_refusal_is_an_envelope_with_an_id() {
+    let world = World::builder()
+        .gateway(|gateway| gateway.client_keys(towergate::parse_client_keys("right").unwrap()))
+        .start()
+        .await;
+    let refused = world.http1().get("/v1/models").await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.error()["message"].is_string() && refused.header("x-request-id").is_some());
+}
+
+/// ClientAuth outside of Limit: a stranger takes no permit. Outside of Intake: nor is its body read.
+#[tokio::test]
+async fn a_stranger_costs_nothing() {
+    let world = World::builder()
+        .gateway(|gateway| {
+            gateway.client_keys(towergate::parse_client_keys("right").unwrap()).max_in_flight(0).max_body(1)
+        })
+        .start()
+        .await;
+    // With no permit to be had and a body over the limit, a stranger still learns only this.
+    assert_eq!(world.http1().chat(&chat("gpt-4o")).await.status, 401);
+}
+
+/// Limit outside of Intake: what is shed is shed before its body is read.
+#[tokio::test]
+async fn what_is_shed_is_not_read() {
+    let world = World::builder().gateway(|gateway| gateway.max_in_flight(0).max_body(1)).start().await;
+    assert_eq!(world.http1().chat(&chat("gpt-4o")).await.status, 503);
+}
+
+/// Timeout (total) outside of Intake: an upload that never ends is bounded.
+#[tokio::test]
+async fn the_upload_is_inside_the_clocks() {
+    let world = World::builder()
+        .gateway(|gateway| gateway.timeouts(Timeouts::default().with_request_body(Duration::from_millis(50))))
+        .start()
+        .await;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    assert!(super::support::raw(world.address, head.as_bytes()).await.starts_with("HTTP/1.1 408"));
+}
+
+/// Intake outside of Retry: what it refuses is no attempt.
+#[tokio::test]
+async fn a_refusal_is_no_attempt() {
+    let world = World::builder().quick_retries(3).start().await;
+    let refused = world.http1().post("/v1/chat/completions", &serde_json::json!({})).await;
+    assert_eq!((refused.status.as_u16(), refused.header("x-towergate-attempts")), (400, None));
+}
+
+/// Retry outside of Metrics (attempt): each attempt is counted. Metrics (request) sees one request.
+#[test]
+fn attempts_are_counted_one_by_one_and_requests_once() {
+    let counted = counted(async {
+        let world = World::builder().quick_retries(2).start().await;
+        assert_eq!(world.http1().chat(&chat("fault:status=503")).await.status, 502);
+    });
+    assert_eq!(counted["towergate_attempts_total{upstream_error}"], 3);
+    assert_eq!(counted["towergate_requests_total{upstream_error}"], 1);
+}
+
+/// Retry outside of Commit: a success that turns out to be an error is tried again.
+#[tokio::test]
+async fn a_200_that_is_an_error_is_tried_again() {
+    let world = World::builder().quick_retries(1).start().await;
+    world.sim.script(["error-at=0:server_error"]).unwrap();
+    let answer = world.http1().chat(&chat_stream("gpt-4o")).await;
+    assert!(answer.status == 200 && answer.whole);
+    assert_eq!(answer.header("x-towergate-attempts"), Some("2"));
+}
+
+/// Commit outside of Timeout (attempt): the first event is waited for under a clock, and tried again.
+#[tokio::test]
+async fn a_silent_first_event_is_tried_again() {
+    let world = World::builder()
+        .quick_retries(1)
+        .provider(|provider| {
+            provider.timeouts(Timeouts::default().with_first_event(Duration::from_millis(200)))
+        })
+        .start()
+        .await;
+    let gate = Gate::new();
+    world.sim.script([Fault::new().hold_at(0, &gate)]).unwrap();
+    let http = world.http1();
+    // The other way round the clock of the head, half a minute, would run instead.
+    let answer =
+        tokio::time::timeout(Duration::from_secs(10), http.chat(&chat_stream("gpt-4o"))).await.unwrap();
+    assert!(answer.status == 200 && answer.whole);
+    assert_eq!(answer.header("x-towergate-attempts"), Some("2"));
+}
+
+/// Retry outside of Auth: each attempt asks for the key anew.
+#[tokio::test]
+async fn a_key_that_rotates_is_used_by_the_next_attempt() {
+    struct Rotating(Arc<AtomicUsize>);
+    impl CredentialSource for Rotating {
+        fn credential(&self) -> Option<Credential> {
+            let asked = self.0.fetch_add(1, SeqCst);
+            let key = if asked == 0 { "sk-old".to_owned() } else { PROVIDER_KEY.to_owned() };
+            Credential::new(&key.into()).ok()
+        }
+    }
+    let asked = Arc::new(AtomicUsize::new(0));
+    let source = Rotating(Arc::clone(&asked));
+    let world = World::builder()
+        .quick_retries(1)
+        .sim(towergate_sim::Sim::new())
+        .provider(|provider| provider.credentials(source))
+        .start()
+        .await;
+    world.sim.script(["status=503"]).unwrap();
+    assert_eq!(world.http1().chat(&chat("gpt-4o")).await.status, 200);
+    let keys: Vec<_> =
+        world.sim.requests().iter().map(|seen| seen.headers["authorization"].clone()).collect();
+    assert_eq!(keys, ["Bearer sk-old".to_owned(), format!("Bearer {PROVIDER_KEY}")]);
+}
