@@ -82,7 +82,9 @@ impl Outgoing {
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
         for (values, name) in kept {
-            values.into_iter().for_each(|value| drop(fields.append(&name, value)));
+            for value in values {
+                fields.append(&name, value);
+            }
         }
         if let Some(offered) = protocols.offered {
             fields.insert(SEC_WEBSOCKET_PROTOCOL, offered);
@@ -97,7 +99,7 @@ impl Outgoing {
 }
 
 /// What a browser puts among the subprotocols, as it can set no field on a WebSocket.
-const IN_SUBPROTOCOLS: [(&str, HeaderName); 3] = [
+static IN_SUBPROTOCOLS: [(&str, HeaderName); 3] = [
     ("openai-insecure-api-key.", AUTHORIZATION),
     ("openai-organization.", HeaderName::from_static("openai-organization")),
     ("openai-project.", HeaderName::from_static("openai-project")),
@@ -116,7 +118,8 @@ impl Subprotocols {
         let mut offered = Vec::new();
         let mut credentials = Vec::new();
         let values = handshake.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-        for protocol in values.flat_map(|value| value.split(',')).map(str::trim).filter(|one| !one.is_empty()) {
+        for protocol in values.flat_map(|value| value.split(',')).map(str::trim).filter(|one| !one.is_empty())
+        {
             let field = IN_SUBPROTOCOLS
                 .iter()
                 .find_map(|(prefix, name)| Some((name, strip_prefix_any_case(protocol, prefix)?)));
@@ -271,7 +274,8 @@ mod tests {
         let mut outgoing = outgoing("https://api.example/v1");
         outgoing.proxy_auth = Some(HeaderValue::from_static("Basic eA=="));
         let secret = "openai-insecure-api-key.sk-x, OpenAI-Insecure-Api-Key.sk-y";
-        let offered = ["realtime,openai-beta.realtime-v1", secret, "openai-organization.org, openai-project.p"];
+        let offered =
+            ["realtime,openai-beta.realtime-v1", secret, "openai-organization.org, openai-project.p"];
         let request = outgoing.prepare_upgrade(handshake(&offered)).unwrap();
         assert_eq!(request.uri(), "https://api.example/v1/realtime?model=gpt-realtime");
         assert!(request.body().is_end_stream());

@@ -165,7 +165,8 @@ impl Tunnel {
 
     /// Gives an error where nothing is left to be done about it.
     fn on_cause(&mut self, cause: Cause) -> Option<Error> {
-        let closed = self.sides.as_deref().is_some_and(|sides| sides.up.is_closed() || sides.down.is_closed());
+        let closed =
+            self.sides.as_deref().is_some_and(|sides| sides.up.is_closed() || sides.down.is_closed());
         match cause {
             _ if self.ending.is_some() => {}
             Cause::ClientGone(error) if !closed => {
