@@ -14,3 +14,4 @@ mod mount;
 mod order;
 mod pass_through;
 mod streams;
+mod websocket;

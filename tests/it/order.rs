@@ -33,8 +33,8 @@ where
     Gateway::builder().provider(Provider::from_service("test", leaf)).build().unwrap()
 }
 
-/// Runs on one thread, and gives back every counter as `name{outcome}`.
-fn counted(run: impl Future<Output = ()>) -> BTreeMap<String, u64> {
+/// Runs on one thread, and gives back every counter as `name{outcome}`, or as `name{direction}`.
+pub(crate) fn counted(run: impl Future<Output = ()>) -> BTreeMap<String, u64> {
     let recorder = metrics_util::debugging::DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -42,7 +42,7 @@ fn counted(run: impl Future<Output = ()>) -> BTreeMap<String, u64> {
     let mut counted = BTreeMap::<String, u64>::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
         if let metrics_util::debugging::DebugValue::Counter(count) = value {
-            let outcome = key.key().labels().find(|label| label.key() == "outcome");
+            let outcome = key.key().labels().find(|label| matches!(label.key(), "outcome" | "direction"));
             let outcome = outcome.map(|label| label.value().to_owned()).unwrap_or_default();
             *counted.entry(format!("{}{{{outcome}}}", key.key().name())).or_default() += count;
         }
