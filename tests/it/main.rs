@@ -18,3 +18,4 @@ mod pass_through;
 mod real_openai;
 mod stalled;
 mod streams;
+mod websocket;

@@ -11,6 +11,7 @@
 //! | [`MaxAttempts`] | request | router | retry |
 //! | [`ClientName`] | request | client auth | trace, metrics |
 //! | [`Downstream`] | request | the server's guarded IO | metrics |
+//! | [`Upgrade`] | request | the tunnel's edge | leaf |
 //! | [`CallerCredential`] | request, response | auth, in pass-through mode | respond |
 //! | [`Credential`](crate::credentials::Credential) | response | auth, on 400 and above | respond, which removes it |
 //! | [`Answered`] | response | leaf | respond, metrics |
@@ -31,7 +32,7 @@ use std::{
 
 use http::{Extensions, HeaderValue};
 
-use crate::{ErrorKind, Facts, Outcome, Route, label::Label};
+use crate::{ErrorKind, Facts, Outcome, Route, label::Label, tunnel::Upgrade};
 
 /// The id of a request, valid as a header.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -240,7 +241,7 @@ impl RequestRecord {
 }
 
 /// The extensions that belong to a request and not to one attempt or connection: those that a retry
-/// carries over. What is not of this list (an upgrade handle, connection info) is not cloned.
+/// carries over. What is not of this list (a server's own upgrade handle, connection info) is not cloned.
 #[must_use]
 pub fn carry_over(from: &Extensions) -> Extensions {
     fn copy<T: Clone + Send + Sync + 'static>(from: &Extensions, to: &mut Extensions) {
@@ -258,6 +259,7 @@ pub fn carry_over(from: &Extensions) -> Extensions {
     copy::<ClientName>(from, &mut to);
     copy::<Downstream>(from, &mut to);
     copy::<CallerCredential>(from, &mut to);
+    copy::<Upgrade>(from, &mut to);
     to
 }
 

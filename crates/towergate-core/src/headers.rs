@@ -4,7 +4,7 @@
 //! to one hop or to the upstream's own site.
 
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, Method, Request, Version,
     header::{
         ALT_SVC, AUTHORIZATION, CONNECTION, COOKIE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
         STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -108,6 +108,25 @@ pub fn retain_response(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a request asks for a WebSocket, in the way of HTTP/1.1 (RFC 6455, section 4.2.1). What
+/// else an `Upgrade` may name is not for a gateway to offer.
+#[must_use]
+pub fn asks_for_websocket<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    headers.contains_key(UPGRADE)
+        && request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && lists(headers, &UPGRADE, "websocket")
+        && lists(headers, &CONNECTION, "upgrade")
+}
+
+/// Whether a field that is a list of tokens has one of them, in any case.
+#[must_use]
+pub fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
 /// Removes the caller's organisation and project.
 pub fn strip_caller_account(headers: &mut HeaderMap) {
     for name in CALLER_ACCOUNT {
@@ -188,6 +207,27 @@ mod tests {
                 "x-stainless-lang"
             ]
         );
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_with_both_fields_over_http1() {
+        let request = |fields: &[(&'static str, &'static str)]| {
+            let mut request = Request::new(());
+            *request.headers_mut() = map(fields);
+            request
+        };
+        let both = [("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
+        assert!(asks_for_websocket(&request(&both)));
+        for fields in
+            [&both[..1], &both[1..], &[both[0], ("upgrade", "h2c")], &[("connection", "close"), both[1]]]
+        {
+            assert!(!asks_for_websocket(&request(fields)), "{fields:?}");
+        }
+        let mut post = request(&both);
+        *post.method_mut() = Method::POST;
+        let mut http2 = request(&both);
+        *http2.version_mut() = Version::HTTP_2;
+        assert!(!asks_for_websocket(&post) && !asks_for_websocket(&http2));
     }
 
     #[test]

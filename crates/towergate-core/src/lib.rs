@@ -18,6 +18,7 @@
 //! | [`credentials`] | where a provider's key comes from |
 //! | [`memory`] | a bound on what all requests together may hold in memory |
 //! | [`label`] | interned metric labels |
+//! | [`tunnel`] | how the two ends of an upgraded connection find each other |
 
 pub mod body;
 pub mod classify;
@@ -31,6 +32,7 @@ pub mod outcome;
 pub mod protocol;
 pub mod route;
 pub mod stream;
+pub mod tunnel;
 
 pub use self::{
     body::Body,

@@ -108,6 +108,7 @@ impl Outcome {
     pub fn of_body_error(error: &BoxError) -> Self {
         Error::find(&**error).map_or(Self::Truncated, |ours| match ours.kind() {
             ErrorKind::Connection => Self::Truncated,
+            ErrorKind::ClientGone => Self::ClientGoneInBody,
             kind => Self::of_kind(kind),
         })
     }

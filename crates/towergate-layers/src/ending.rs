@@ -3,7 +3,7 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 use towergate_core::{
@@ -89,6 +89,11 @@ impl Ending {
         };
         let length = response.body().size_hint().exact();
         self.head = Some(Head { outcome, stream: extensions.get().cloned(), length });
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            // A tunnel runs in its body, and the deadline does not bound it.
+            self.deadline = None;
+            return true;
+        }
         !self.head_only && !matches!(status.as_u16(), 100..200 | 204 | 304)
     }
 
@@ -107,7 +112,10 @@ impl Ending {
             return head.outcome;
         }
         match end {
-            End::Error(error) => Outcome::of_body_error(error),
+            End::Error(error) => match Outcome::of_body_error(error) {
+                Outcome::ClientGoneInBody if self.is_stalled() => Outcome::ClientStalled,
+                outcome => outcome,
+            },
             End::Complete => head.completed(),
             End::Dropped => match self.record.settled() {
                 Some(settled) if self.scope == Scope::Request => settled,
@@ -121,7 +129,7 @@ impl Ending {
 
     /// Somebody above let go of it: who?
     fn dropped(&self, gone: Outcome) -> Outcome {
-        if self.downstream.as_ref().is_some_and(Downstream::is_stalled) {
+        if self.is_stalled() {
             return Outcome::ClientStalled;
         }
         if self.scope == Scope::Attempt {
@@ -134,6 +142,10 @@ impl Ending {
             }
         }
         gone
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.downstream.as_ref().is_some_and(Downstream::is_stalled)
     }
 
     pub(crate) fn elapsed(&self) -> Duration {

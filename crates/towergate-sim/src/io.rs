@@ -4,7 +4,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -17,16 +17,19 @@ use tokio::{
 };
 
 /// What a fault can do to the connection that its request came on. An extension of the request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Connection(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     id: u64,
     reset: AtomicBool,
     close: AtomicBool,
     task: AtomicWaker,
+    next: Mutex<Option<Next>>,
 }
+
+/// What runs on a connection after HTTP.
+type Next = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The server's side of a connection.
 pub(crate) struct FaultIo {
@@ -45,12 +48,27 @@ impl Connection {
             reset: AtomicBool::new(false),
             close: AtomicBool::new(false),
             task: AtomicWaker::new(),
+            next: Mutex::default(),
         };
         Self(Arc::new(shared))
     }
 
     pub(crate) fn id(&self) -> u64 {
         self.0.id
+    }
+
+    /// Has something run on the connection after HTTP: another protocol.
+    pub(crate) fn switch_to(&self, next: impl Future<Output = ()> + Send + 'static) {
+        *self.next() = Some(Box::pin(next));
+    }
+
+    /// For the server, once HTTP is over.
+    pub(crate) fn take_next(&self) -> Option<Next> {
+        self.next().take()
+    }
+
+    fn next(&self) -> MutexGuard<'_, Option<Next>> {
+        self.0.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resets the TCP connection; what was not flushed is lost.
@@ -63,6 +81,12 @@ impl Connection {
     pub(crate) fn close_when_flushed(&self) {
         self.0.close.store(true, Relaxed);
         self.0.task.wake();
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("id", &self.0.id).finish_non_exhaustive()
     }
 }
 

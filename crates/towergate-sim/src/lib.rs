@@ -39,6 +39,11 @@
 //! `audio/speech`, `audio/transcriptions`, `audio/translations`, `images/*`, `files`. And `echo`,
 //! with anything below it and any method, which tells what came in.
 //!
+//! A WebSocket is accepted by a [`SimServer`] at `realtime` and `responses`, which answer
+//! `response.create` with events in the manner of those APIs, and at `echo`, which sends every message
+//! back. Faults that come before the head, and those that end a body, hold there too: pieces are
+//! messages, `cut` is an end without a close frame, `truncate` one with it.
+//!
 //! Everything follows from the request's bytes, so that the same request gets the same answer; only
 //! `x-request-id` counts on. A model whose name begins with `unknown-` does not exist (404), any
 //! other answers. Where [`Sim::require_key`] names a key, another one gets a 401.
@@ -129,6 +134,7 @@ mod script;
 mod server;
 mod sim;
 mod text;
+mod websocket;
 
 pub use self::{
     fault::{BadFault, Broken, Fault},

@@ -60,6 +60,13 @@ pub enum Event {
     DroppedBeforeHead(u64),
     /// The peer went away in the body of the answer.
     DroppedInBody(u64),
+    /// The peer closed the WebSocket that this request had opened.
+    WebSocketClosed {
+        /// The request.
+        request: u64,
+        /// The code in its close frame (RFC 6455, section 7.4); 1005 where there was none.
+        code: u16,
+    },
     /// A connection was accepted.
     Opened(u64),
     /// A connection is over.
@@ -86,6 +93,8 @@ pub struct Counts {
     pub dropped_before_head: u64,
     /// Requests whose peer went away in the body of the answer.
     pub dropped_in_body: u64,
+    /// WebSockets that the peer closed with a close frame.
+    pub websockets_closed: u64,
     /// Connections accepted.
     pub opened: u64,
     /// Connections that are over.
@@ -170,6 +179,7 @@ impl Log {
             Event::Broken(_) => &mut counts.broken,
             Event::DroppedBeforeHead(_) => &mut counts.dropped_before_head,
             Event::DroppedInBody(_) => &mut counts.dropped_in_body,
+            Event::WebSocketClosed { .. } => &mut counts.websockets_closed,
             Event::Opened(_) => &mut counts.opened,
             Event::Closed(_) => &mut counts.closed,
         };

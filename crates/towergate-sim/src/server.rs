@@ -181,6 +181,7 @@ async fn serve(socket: TcpStream, sim: Sim, mut stop: watch::Receiver<Stop>, pan
     let opened = Opened::new(&sim);
     let connection = Connection::new(opened.number);
     let io = TokioIo::new(FaultIo::new(socket, connection.clone()));
+    let switched = connection.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
         let answering = sim.clone().call(request);
@@ -194,7 +195,7 @@ async fn serve(socket: TcpStream, sim: Sim, mut stop: watch::Receiver<Stop>, pan
         }
     });
     let builder = auto::Builder::new(panics);
-    let mut serving = pin!(builder.serve_connection(io, service));
+    let mut serving = pin!(builder.serve_connection_with_upgrades(io, service));
     // How a connection ends is the clients' matter, or the script's.
     let drained = tokio::select! {
         _ = serving.as_mut() => false,
@@ -203,6 +204,9 @@ async fn serve(socket: TcpStream, sim: Sim, mut stop: watch::Receiver<Stop>, pan
     if drained {
         serving.as_mut().graceful_shutdown();
         let _ = serving.await;
+    }
+    if let Some(next) = switched.take_next() {
+        next.await;
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     read::Upload,
     script::Script,
     text,
+    websocket::Handshake,
 };
 
 /// How much of a JSON body is read; a longer one is refused.
@@ -228,6 +229,11 @@ impl Sim {
 
         if let Some(broken) = before_head(&fault).await {
             return break_off(broken, connection, &mut guard);
+        }
+        if let (None, Ok(_), Some(connection)) = (fault.status, &question, &connection)
+            && let Some(handshake) = Handshake::read(&mut parts)
+        {
+            return handshake.answer(fault, connection, Arc::clone(&self.log), number, guard);
         }
         let answer = match (fault.status, question) {
             (Some(status), _) if !status.is_success() => answer::of_status(&fault, status),

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -15,7 +16,7 @@ use towergate_core::{Body, BoxError, memory::MemoryBudget};
 use towergate_layers::{client_auth::ClientKeys, timeout::Timeouts};
 use towergate_openai::protocol::OpenAiProtocol;
 
-use crate::{BuildError, Provider, stack};
+use crate::{BuildError, Provider, stack, tunnel::CloseTunnels};
 
 /// The whole stack, erased once.
 pub(crate) type GatewayService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -28,6 +29,7 @@ pub(crate) type GatewayService = BoxCloneSyncService<Request<Body>, Response<Bod
 pub struct Gateway {
     inner: GatewayService,
     provider: Provider,
+    tunnels: Arc<CloseTunnels>,
 }
 
 /// Settings of a [`Gateway`], each with its default.
@@ -73,9 +75,11 @@ impl Gateway {
         Self::builder().provider(Provider::from_env().await?.build()?).build()
     }
 
-    /// Refuses what is new with a 503. What is under way may end.
+    /// Refuses what is new with a 503, and closes WebSockets (code 1001). What else is under way may
+    /// end.
     pub fn close(&self) {
         self.provider.close();
+        self.tunnels.close();
     }
 }
 
@@ -159,7 +163,8 @@ impl GatewayBuilder {
     pub fn build(self) -> Result<Gateway, BuildError> {
         let provider = self.provider.clone().ok_or(BuildError::NoProvider)?;
         self.timeouts.validate().map_err(BuildError::Timeouts)?;
-        Ok(Gateway { inner: stack::gateway(provider.service(), &self), provider })
+        let tunnels = Arc::new(CloseTunnels::new());
+        Ok(Gateway { inner: stack::gateway(provider.service(), &self, &tunnels), provider, tunnels })
     }
 }
 

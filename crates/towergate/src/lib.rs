@@ -24,6 +24,7 @@ mod provider;
 #[cfg(feature = "server")]
 pub mod server;
 mod stack;
+mod tunnel;
 
 pub use towergate_core as core;
 pub use towergate_layers as layers;

@@ -189,7 +189,7 @@ impl ProviderBuilder {
         self
     }
 
-    /// The clocks of an attempt: head, first event, idle.
+    /// The clocks of an attempt: head, first event, idle; and that of a WebSocket.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.parts.timeouts = timeouts;
         self
@@ -213,8 +213,8 @@ impl ProviderBuilder {
         self
     }
 
-    /// Everything of the leaf: pool, TLS, HTTP version, proxies. Its base URL and name stay those
-    /// set here.
+    /// Everything of the leaf: pool, TLS, HTTP version, proxies. Its base URL, name and clocks
+    /// stay those set here.
     pub fn leaf(
         mut self,
         with: impl FnOnce(towergate_openai::service::Builder) -> towergate_openai::service::Builder,
@@ -233,6 +233,7 @@ impl ProviderBuilder {
         let leaf = self
             .leaf
             .name(self.name.as_str())
+            .tunnel_idle(self.parts.timeouts.tunnel_idle())
             .build()
             .map_err(|source| BuildError::Provider { provider: self.name.to_string(), source })?;
         let auth = match self.auth {

@@ -4,7 +4,10 @@ use crate::{
     GatewayBuilder,
     gateway::GatewayService,
     provider::{Parts, ProviderService},
+    tunnel::{CloseTunnels, TunnelLayer},
 };
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
@@ -33,7 +36,11 @@ const PATIENCE: [HeaderName; 2] =
 const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 /// What every request passes, outermost first.
-pub(crate) fn gateway(router: ProviderService, settings: &GatewayBuilder) -> GatewayService {
+pub(crate) fn gateway(
+    router: ProviderService,
+    settings: &GatewayBuilder,
+    close: &Arc<CloseTunnels>,
+) -> GatewayService {
     let protocol = settings.protocol.clone();
     let client_auth = match &settings.client_keys {
         Some(keys) => ClientAuthLayer::new(keys.clone()),
@@ -45,6 +52,7 @@ pub(crate) fn gateway(router: ProviderService, settings: &GatewayBuilder) -> Gat
         .max_upload(settings.max_upload)
         .memory(settings.memory.clone());
     let stack = ServiceBuilder::new()
+        .layer(TunnelLayer::new(Arc::clone(close)))
         .map_response(boxed)
         .layer(RequestIdLayer::new())
         .layer(TraceLayer::request())

@@ -24,7 +24,9 @@ pub async fn serve(listener: TcpListener, gateway: Gateway) -> std::io::Result<(
             // not poll a body that nobody takes, and so no clock in it can fire.
             let (io, guard) = GuardedIo::new(stream, ConnectionClocks::default());
             let http = auto::Builder::new(TokioExecutor::new());
-            if let Err(error) = http.serve_connection(TokioIo::new(io), guard.wrap(gateway)).await {
+            if let Err(error) =
+                http.serve_connection_with_upgrades(TokioIo::new(io), guard.wrap(gateway)).await
+            {
                 eprintln!("a connection ended early: {error}");
             }
         });

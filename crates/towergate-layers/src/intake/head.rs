@@ -20,7 +20,9 @@ pub(super) fn find_route<P: Routes>(
     uri: &Uri,
 ) -> Result<&'static Route, Error> {
     if matches!(*method, Method::CONNECT | Method::TRACE) {
-        let message = format!("the method {method} is not served here");
+        let hint =
+            if *method == Method::CONNECT { "; a WebSocket begins as a GET over HTTP/1.1" } else { "" };
+        let message = format!("the method {method} is not served here{hint}");
         return Err(Error::new(ErrorKind::BadRequest, message).with_code("method_not_allowed"));
     }
     let path = uri.path();

@@ -162,6 +162,37 @@ fn an_attempt_is_named_by_its_provider() {
 }
 
 #[test]
+fn a_tunnel_is_over_when_its_body_is() {
+    // Far behind the deadline, which does not bound it.
+    let switched = async |layer, end: Option<ErrorKind>, stalled: bool| {
+        let downstream = Downstream::default();
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Deadline(Instant::now().into_std()));
+        request.extensions_mut().insert(downstream.clone());
+        let frames = frames(end.map(|kind| Err(Error::new(kind, "over").into())).into_iter().collect());
+        let mut response = Response::new(frames);
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let mut body = answer(layer, request, response).await.into_body();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if stalled {
+            downstream.set_stalled();
+        }
+        if end != Some(ErrorKind::Internal) {
+            let _ = body.frame().await;
+        }
+    };
+    assert_eq!(both(async |layer| switched(layer, None, false).await), same("completed"));
+    let gone = Some(ErrorKind::ClientGone);
+    assert_eq!(both(async |layer| switched(layer, gone, false).await), same("client_gone_in_body"));
+    assert_eq!(both(async |layer| switched(layer, gone, true).await), same("client_stalled"));
+    let cut = Some(ErrorKind::Truncated);
+    assert_eq!(both(async |layer| switched(layer, cut, false).await), same("truncated"));
+    // Dropped without a word: the gateway itself was in a hurry to end.
+    let dropped = Some(ErrorKind::Internal);
+    assert_eq!(both(async |layer| switched(layer, dropped, false).await), same("client_gone_in_body"));
+}
+
+#[test]
 fn statuses_and_kinds_have_their_outcomes() {
     for (status, outcome) in [
         (200, "completed"),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
@@ -143,7 +143,8 @@ where
         if let Poll::Ready(result) = this.inner.poll(cx) {
             let response = result.map_err(Into::into)?;
             let state = response.extensions().get::<Arc<StreamState>>().cloned();
-            let watch = Watch::new(this.limits.clone(), this.facts.as_deref(), state);
+            let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            let watch = (!is_tunnel).then(|| Watch::new(this.limits.clone(), this.facts.as_deref(), state));
             let alarm = std::mem::take(this.alarm);
             return Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, watch, alarm))));
         }

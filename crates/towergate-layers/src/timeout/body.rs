@@ -27,7 +27,8 @@ pin_project! {
     pub struct ResponseBody<B> {
         #[pin]
         inner: B,
-        watch: Watch,
+        // None for a tunnel.
+        watch: Option<Watch>,
         alarm: Alarm,
         done: bool,
     }
@@ -67,7 +68,7 @@ pin_project! {
 // === impl ResponseBody ===
 
 impl<B> ResponseBody<B> {
-    pub(super) fn new(inner: B, watch: Watch, alarm: Alarm) -> Self {
+    pub(super) fn new(inner: B, watch: Option<Watch>, alarm: Alarm) -> Self {
         Self { inner, watch, alarm, done: false }
     }
 }
@@ -88,17 +89,21 @@ where
         if *this.done {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
+        let frame = this.inner.poll_frame(cx);
+        let Some(watch) = this.watch else {
+            return frame.map(|frame| frame.map(|frame| frame.map_err(Into::into)));
+        };
+        if let Poll::Ready(frame) = frame {
             if let Some(Ok(frame)) = &frame {
-                this.watch.on_frame(frame);
+                watch.on_frame(frame);
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let now = Instant::now();
-        let (due, clock, after) = this.watch.due(now);
+        let (due, clock, after) = watch.due(now);
         ready!(this.alarm.poll_due(cx, now, due));
         *this.done = true;
-        let error = this.watch.limits.error(clock, after).with_phase(Phase::Body);
+        let error = watch.limits.error(clock, after).with_phase(Phase::Body);
         Poll::Ready(Some(Err(error.into())))
     }
 

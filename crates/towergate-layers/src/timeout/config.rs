@@ -13,6 +13,7 @@ use towergate_core::{Clock, Error, ErrorKind, Facts};
 /// | first event | 30 s; the total, where the model may think first |
 /// | idle | 120 s |
 /// | total | 600 s |
+/// | tunnel idle | 600 s; a WebSocket, which none of the others bounds |
 ///
 /// A default longer than the total is harmless: the total ends the request first. A clock that was
 /// *set* longer than the total is a contradiction, which [`validate`](Self::validate) finds.
@@ -33,6 +34,7 @@ pub struct Timeouts {
     first_event: Option<Duration>,
     idle: Option<Duration>,
     total: Option<Duration>,
+    tunnel_idle: Option<Duration>,
 }
 
 impl Timeouts {
@@ -44,6 +46,8 @@ impl Timeouts {
     pub const IDLE: Duration = Duration::from_secs(120);
     /// The default bound on everything.
     pub const TOTAL: Duration = Duration::from_secs(600);
+    /// The default silence of a WebSocket.
+    pub const TUNNEL_IDLE: Duration = Duration::from_secs(600);
 
     /// One figure for head, first event and idle, as `timeout` means in openai-python and httpx.
     /// The total is at least as long.
@@ -89,6 +93,14 @@ impl Timeouts {
         self
     }
 
+    /// Sets how long a WebSocket may be silent in both directions. It may be longer than the total,
+    /// which ends with the head there. The leaf keeps this clock, as it alone sees the bytes.
+    #[must_use]
+    pub fn with_tunnel_idle(mut self, idle: Duration) -> Self {
+        self.tunnel_idle = Some(idle);
+        self
+    }
+
     /// The longest gap in the client's upload.
     #[must_use]
     pub fn request_body(&self) -> Duration {
@@ -99,6 +111,12 @@ impl Timeouts {
     #[must_use]
     pub fn idle(&self) -> Duration {
         self.idle.unwrap_or(Self::IDLE)
+    }
+
+    /// The longest silence of a WebSocket.
+    #[must_use]
+    pub fn tunnel_idle(&self) -> Duration {
+        self.tunnel_idle.unwrap_or(Self::TUNNEL_IDLE)
     }
 
     /// The bound on the whole request.
@@ -135,6 +153,10 @@ impl Timeouts {
     /// [`ErrorKind::Misconfigured`], naming the settings: a clock of zero, or one that was set
     /// longer than the total, so that it could never go off.
     pub fn validate(&self) -> Result<(), Error> {
+        if self.tunnel_idle.is_some_and(|idle| idle.is_zero()) {
+            let error = Error::new(ErrorKind::Misconfigured, "timeouts.tunnel_idle is zero");
+            return Err(error.with_setting("timeouts.tunnel_idle"));
+        }
         let clocks = [
             (Clock::RequestBody, self.request_body),
             (Clock::Head, self.head),

@@ -52,7 +52,8 @@
 //! too. A byte a second is not enough for that, and goes idle. Of other answers any piece is
 //! progress; a trickle of those is ended by the total.
 //!
-//! A stream that flows is cut by the total alone.
+//! A stream that flows is cut by the total alone. The body of a 101 is a
+//! [tunnel](towergate_core::tunnel): its bytes are not seen here, so no clock of these bounds it.
 //!
 //! ```
 //! use std::{convert::Infallible, time::Duration};

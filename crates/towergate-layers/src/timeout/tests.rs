@@ -437,6 +437,20 @@ async fn the_total_cuts_a_body_that_never_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_clock_bounds_a_tunnel() {
+    let timeouts = Timeouts::default();
+    let inner = service_fn(|_: Request<Body>| {
+        let mut response = Response::new(Body::new(Scripted::new(&events()).wait(s(10_000)).data("over")));
+        *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+        ready(Ok::<_, Infallible>(response))
+    });
+    let attempt = AttemptTimeoutLayer::new(&timeouts).layer(inner);
+    let service = TotalTimeoutLayer::new(&timeouts).layer(attempt);
+    let body = service.oneshot(request(Some(stream_facts()))).await.unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "over");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_earlier_deadline_is_kept_and_named() {
     let seen = Arc::new(Mutex::new(None));
     let see = Arc::clone(&seen);
@@ -547,6 +561,9 @@ fn what_cannot_work_is_named() {
     let error = Timeouts::default().with_idle(Duration::ZERO).validate().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("timeouts.idle is zero"), "{error}");
+    let error = Timeouts::default().with_tunnel_idle(Duration::ZERO).validate().unwrap_err();
+    assert!(error.to_string().contains("timeouts.tunnel_idle is zero"), "{error}");
+    assert!(Timeouts::default().with_tunnel_idle(s(3600)).validate().is_ok(), "the total is not its bound");
     let error = Timeouts::default().with_head(s(20)).with_total(s(10)).validate().unwrap_err();
     let text = error.to_string();
     assert!(text.contains("timeouts.head") && text.contains("timeouts.total"), "{text}");

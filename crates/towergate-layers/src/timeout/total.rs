@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
@@ -163,13 +163,16 @@ where
         if let Poll::Ready(result) = this.inner.poll(cx) {
             let alarm = std::mem::take(this.alarm);
             return Poll::Ready(match result {
-                Ok(response) => Ok(response.map(|body| {
-                    if is_whole(&body) {
-                        Body::new(body)
-                    } else {
-                        Body::new(DeadlineBody::new(body, deadline, total, alarm))
-                    }
-                })),
+                Ok(response) => {
+                    let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                    Ok(response.map(|body| {
+                        if is_tunnel || is_whole(&body) {
+                            Body::new(body)
+                        } else {
+                            Body::new(DeadlineBody::new(body, deadline, total, alarm))
+                        }
+                    }))
+                }
                 Err(error) => Err(restate(error.into(), total)),
             });
         }

@@ -32,6 +32,7 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// As large as HTTP/2 allows (RFC 9113, section 6.9.1): 8,191 streams whose readers have stopped do
 /// not hold up the next one. Memory is bounded by the windows of the streams.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+const HTTP1: &[&[u8]] = &[b"http/1.1"];
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -50,6 +51,7 @@ pub struct Builder {
     proxy: Choice,
     allowed: Vec<HeaderName>,
     answers: AnswerSettings,
+    tunnel_idle: Duration,
 }
 
 /// A client identity, parsed when the leaf is built.
@@ -130,6 +132,7 @@ impl Builder {
             proxy: Choice::Environment,
             allowed: Vec::new(),
             answers: AnswerSettings::default(),
+            tunnel_idle: Duration::from_secs(600),
         }
     }
 
@@ -234,6 +237,14 @@ impl Builder {
         self
     }
 
+    /// How long a WebSocket may be silent, in both directions together, pings included; both sides
+    /// are closed then. Default 600 s.
+    #[must_use]
+    pub fn tunnel_idle(mut self, limit: Duration) -> Self {
+        self.tunnel_idle = limit;
+        self
+    }
+
     /// Builds the leaf. Connects nowhere, and needs no runtime; reads the environment, and on
     /// `https` the trust roots from disk.
     ///
@@ -242,9 +253,11 @@ impl Builder {
     /// A setting that cannot work.
     pub fn build(self) -> Result<OpenAi, ConfigError> {
         let base = BaseUrl::parse(&self.base_url)?;
-        for (setting, time) in
-            [("connect_timeout", self.connect_timeout), ("pool_idle_timeout", self.pool_idle_timeout)]
-        {
+        for (setting, time) in [
+            ("connect_timeout", self.connect_timeout),
+            ("pool_idle_timeout", self.pool_idle_timeout),
+            ("tunnel_idle", self.tunnel_idle),
+        ] {
             if time.is_zero() {
                 return Err(ConfigError::Zero { setting });
             }
@@ -258,34 +271,47 @@ impl Builder {
             connect_timeout: self.connect_timeout,
         };
         let proxy_auth = connector::request_auth(proxy.as_ref(), base.is_https(), tunnel_plain);
-        let connector = self.connector(&base, proxy, tunnel_plain)?;
+        let trust = self.trust(&base, proxy.as_ref())?;
+        // A WebSocket needs HTTP/1.1, and through a proxy a tunnel (RFC 6455, section 4.1).
+        let upgrading = self.connector(&trust, proxy.clone(), HTTP1, true)?;
+        let connector = match self.http2 {
+            None if proxy.is_none() => upgrading.clone(),
+            None => self.connector(&trust, proxy, HTTP1, false)?,
+            Some(_) => self.connector(&trust, proxy, &[b"h2", b"http/1.1"], true)?,
+        };
         let shards = self.http2.map_or(1, |http2| http2.shards.get());
-        let pools = Pools::new((0..shards).map(|_| self.client(&base, connector.clone())).collect());
+        // On https the handshake decides which it is (ALPN); without one we must know.
+        let http2_only = self.http2.is_some() && !base.is_https();
+        let client = || self.client(connector.clone(), self.pool_max_idle, http2_only);
+        let pools = Pools::new((0..shards).map(|_| client()).collect(), self.client(upgrading, 0, false));
         let outgoing = Outgoing { base, allowed: self.allowed, proxy_auth };
-        Ok(OpenAi::new(Shared::new(pools, outgoing, upstream, self.answers)))
+        Ok(OpenAi::new(Shared::new(pools, outgoing, upstream, self.answers, self.tunnel_idle)))
+    }
+
+    fn trust(&self, base: &BaseUrl, proxy: Option<&Proxy>) -> Result<Trust, ConfigError> {
+        let added = self.root_certificates()?;
+        let proxy_is_https = proxy.is_some_and(|proxy| proxy.uri.scheme_str() == Some("https"));
+        // Reading the system's roots is slow; plain http has no use for them.
+        if base.is_https() || proxy_is_https {
+            Trust::load(&added, |name| std::env::var_os(name))
+        } else {
+            Ok(Trust::none())
+        }
     }
 
     fn connector(
         &self,
-        base: &BaseUrl,
+        trust: &Trust,
         proxy: Option<Proxy>,
+        protocols: &[&[u8]],
         tunnel_plain: bool,
     ) -> Result<Connector, ConfigError> {
-        let added = self.root_certificates()?;
         let identity = match &self.identity {
             Some(pem) => Some(Identity::from_pem(&pem.chain, pem.key.expose_secret())?),
             None => None,
         };
-        let proxy_is_https = proxy.as_ref().is_some_and(|proxy| proxy.uri.scheme_str() == Some("https"));
-        // Reading the system's roots is slow; plain http has no use for them.
-        let trust = if base.is_https() || proxy_is_https {
-            Trust::load(&added, |name| std::env::var_os(name))?
-        } else {
-            Trust::none()
-        };
-        let protocols: &[&[u8]] = if self.http2.is_some() { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
         let proxy = match proxy {
-            Some(proxy) => Some((proxy, trust.client_config(&[b"http/1.1"], None)?)),
+            Some(proxy) => Some((proxy, trust.client_config(HTTP1, None)?)),
             None => None,
         };
         Ok(Connector::new(connector::Options {
@@ -305,7 +331,7 @@ impl Builder {
         Ok(added)
     }
 
-    fn client(&self, base: &BaseUrl, connector: Connector) -> Client {
+    fn client(&self, connector: Connector, max_idle: usize, http2_only: bool) -> Client {
         let mut client = legacy::Client::builder(TokioExecutor::new());
         client
             // The timer is what closes idle connections at all; without it they are only looked at
@@ -313,7 +339,7 @@ impl Builder {
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_idle_timeout(self.pool_idle_timeout)
-            .pool_max_idle_per_host(self.pool_max_idle)
+            .pool_max_idle_per_host(max_idle)
             .http1_max_buf_size(MAX_HEAD)
             // Only what hyper hands back unsent, from a connection that was reused, goes out again
             // on another: nobody has seen a byte of it, so it is no attempt of its own.
@@ -324,8 +350,7 @@ impl Builder {
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
-            // On https the handshake decides which it is (ALPN); without one we must know.
-            .http2_only(self.http2.is_some() && !base.is_https());
+            .http2_only(http2_only);
         client.build(connector)
     }
 }

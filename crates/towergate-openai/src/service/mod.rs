@@ -13,7 +13,13 @@
 //!
 //! On success the answer comes as it is, redirects included; its body is read as it passes, frame
 //! by frame, with nothing spawned in between. The answer to `HEAD` has none, and is not read,
-//! whatever its head tells of. A `101` that nobody can have asked for is an error.
+//! whatever its head tells of. A `101` that nobody asked for is an error.
+//!
+//! A request with an [`Upgrade`] in its extensions is the opening handshake of a WebSocket. It goes
+//! over HTTP/1.1, whatever the other requests do, with the fields of the handshake; never with the
+//! credentials that browsers put among the subprotocols (in pass-through mode these become header
+//! fields). A `101` to it comes back with a body that owns both connections and moves their bytes
+//! while it is polled; [`towergate_core::tunnel`] has the whole way. Any other answer is as usual.
 //!
 //! On error the service gives a [`towergate_core::Error`] with kind, phase and whether anything was
 //! sent. An error of the request's own body (a limit, a clock of a layer above) comes out as it
@@ -52,6 +58,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tunnel;
 pub(crate) mod uri;
 
 use std::{
@@ -62,24 +69,36 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
-use http::{Method, Request, Response, StatusCode};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, UPGRADE},
+};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use tower_service::Service;
-use towergate_core::{Body, Error, ErrorKind, Facts, Phase, Sent, context::Answered, headers, label::Label};
+use towergate_core::{
+    Body, Error, ErrorKind, Facts, Phase, Sent,
+    context::Answered,
+    headers,
+    label::Label,
+    tunnel::{Duplex, Upgrade},
+};
 
 use self::{
     body::{Answer, Upload, UploadFailure},
     connector::Connector,
     error::Upstream,
     request::Outgoing,
+    tunnel::Tunnel,
 };
 pub use self::{
     builder::{Builder, ConfigError, DEFAULT_BASE_URL, Http2},
+    tunnel::UpgradedIo,
     uri::InvalidBaseUrl,
 };
 use crate::answer::{AnswerSettings, read_answer};
@@ -100,12 +119,15 @@ struct Shared {
     outgoing: Outgoing,
     upstream: Arc<Upstream>,
     answers: AnswerSettings,
+    tunnel_idle: Duration,
 }
 
-/// One client, or as many as there are HTTP/2 shards.
+/// One client, or as many as there are HTTP/2 shards, and one for upgrades.
 struct Pools {
     shards: Box<[Client]>,
     next: AtomicUsize,
+    /// HTTP/1.1 only. Keeps no connections: a tunnel takes its own with it.
+    upgrades: Client,
 }
 
 /// The future of [`OpenAi`].
@@ -127,6 +149,7 @@ struct Sending {
     /// The answer has no body, whatever its head says of one.
     is_head: bool,
     upload: Option<Arc<UploadFailure>>,
+    upgrade: Option<Upgrade>,
 }
 
 // === impl OpenAi ===
@@ -162,16 +185,20 @@ impl OpenAi {
 
     fn send(&self, mut request: Request<Body>) -> Result<Sending, Error> {
         let facts = request.extensions_mut().remove::<Arc<Facts>>();
-        let request = self.shared.outgoing.prepare(request, facts.as_deref())?;
+        let upgrade = request.extensions_mut().remove::<Upgrade>();
+        let request = match upgrade {
+            Some(_) => self.shared.outgoing.prepare_upgrade(request)?,
+            None => self.shared.outgoing.prepare(request, facts.as_deref())?,
+        };
         let pools = self.shared.pools.load();
-        let Some(client) = pools.as_deref().and_then(Pools::pick) else {
+        let Some(client) = pools.as_deref().and_then(|pools| pools.pick(upgrade.is_some())) else {
             return Err(Error::new(ErrorKind::Draining, "the provider's connections are being closed"));
         };
         let (parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
         let (body, upload) = Upload::new(body);
         let response = client.request(Request::from_parts(parts, body));
-        Ok(Sending { response, shared: Arc::clone(&self.shared), facts, is_head, upload })
+        Ok(Sending { response, shared: Arc::clone(&self.shared), facts, is_head, upload, upgrade })
     }
 }
 
@@ -206,9 +233,15 @@ impl fmt::Debug for OpenAi {
 // === impl Shared ===
 
 impl Shared {
-    fn new(pools: Pools, outgoing: Outgoing, upstream: Upstream, answers: AnswerSettings) -> Self {
+    fn new(
+        pools: Pools,
+        outgoing: Outgoing,
+        upstream: Upstream,
+        answers: AnswerSettings,
+        tunnel_idle: Duration,
+    ) -> Self {
         let pools = ArcSwapOption::from_pointee(pools);
-        Self { pools, outgoing, upstream: Arc::new(upstream), answers }
+        Self { pools, outgoing, upstream: Arc::new(upstream), answers, tunnel_idle }
     }
 
     fn answer(
@@ -217,15 +250,12 @@ impl Shared {
         facts: Option<&Facts>,
         is_head: bool,
         upload: Option<Arc<UploadFailure>>,
+        upgrade: Option<Upgrade>,
     ) -> Result<Response<Body>, Error> {
-        let (mut parts, body) = response.into_parts();
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            let message = "the upstream switched protocols, which nobody asked for";
-            return Err(Error::new(ErrorKind::BadAnswer, message)
-                .with_phase(Phase::Head)
-                .with_sent(Sent::Unknown)
-                .with_provider(self.upstream.provider.clone()));
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switched(response, upgrade);
         }
+        let (mut parts, body) = response.into_parts();
         headers::retain_response(&mut parts.headers);
         // hyper's own: nothing of this connection is of use above.
         parts.extensions = http::Extensions::new();
@@ -238,16 +268,49 @@ impl Shared {
         let body = if is_head { body } else { read_answer(facts, &self.answers, &mut parts, body) };
         Ok(Response::from_parts(parts, body))
     }
+
+    /// A 101: with a tunnel as its body, where one was asked for.
+    fn switched(
+        &self,
+        mut response: Response<Incoming>,
+        upgrade: Option<Upgrade>,
+    ) -> Result<Response<Body>, Error> {
+        let websocket = headers::lists(response.headers(), &UPGRADE, "websocket");
+        let Some((client, closing)) = upgrade.filter(|_| websocket).and_then(|upgrade| upgrade.take()) else {
+            let message = "the upstream switched protocols, which nobody asked for";
+            return Err(Error::new(ErrorKind::BadAnswer, message)
+                .with_phase(Phase::Head)
+                .with_sent(Sent::Unknown)
+                .with_provider(self.upstream.provider.clone()));
+        };
+        let upstream = UpgradedIo::when_switched(hyper::upgrade::on(&mut response));
+        let upstream = Box::pin(async { Ok(Box::new(upstream.await?) as Box<dyn Duplex>) });
+        let (mut parts, _) = response.into_parts();
+        headers::retain_response(&mut parts.headers);
+        // RFC 9110, section 8.6: a 101 has none.
+        parts.headers.remove(CONTENT_LENGTH);
+        // Of this hop, and the same on the next one.
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let provider = self.upstream.provider.clone();
+        parts.extensions = http::Extensions::new();
+        parts.extensions.insert(Answered { provider: provider.clone() });
+        let tunnel = Tunnel::new(client, upstream, closing, provider, self.tunnel_idle);
+        Ok(Response::from_parts(parts, Body::new(tunnel)))
+    }
 }
 
 // === impl Pools ===
 
 impl Pools {
-    fn new(shards: Box<[Client]>) -> Self {
-        Self { shards, next: AtomicUsize::new(0) }
+    fn new(shards: Box<[Client]>, upgrades: Client) -> Self {
+        Self { shards, next: AtomicUsize::new(0), upgrades }
     }
 
-    fn pick(&self) -> Option<&Client> {
+    fn pick(&self, upgrade: bool) -> Option<&Client> {
+        if upgrade {
+            return Some(&self.upgrades);
+        }
         match &*self.shards {
             [only] => Some(only),
             shards => shards.get(self.next.fetch_add(1, Relaxed) % shards.len().max(1)),
@@ -267,8 +330,8 @@ impl Future for ResponseFuture {
         };
         Poll::Ready(match (std::mem::replace(&mut self.state, State::Done), result) {
             (State::Sending(sending), Some(Ok(response))) => {
-                let Sending { shared, facts, is_head, upload, .. } = sending;
-                shared.answer(response, facts.as_deref(), is_head, upload)
+                let Sending { shared, facts, is_head, upload, upgrade, .. } = sending;
+                shared.answer(response, facts.as_deref(), is_head, upload, upgrade)
             }
             (State::Sending(sending), Some(Err(error))) => {
                 let upload = sending.upload.and_then(|upload| upload.take());

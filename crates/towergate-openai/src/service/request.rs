@@ -2,10 +2,14 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Version,
-    header::{ACCEPT_ENCODING, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING},
+    header::{
+        ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST,
+        PROXY_AUTHORIZATION, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    },
 };
 use http_body::{Body as _, SizeHint};
-use towergate_core::{Body, Error, ErrorKind, Facts, headers};
+use towergate_core::{Body, Error, ErrorKind, Facts, context::CallerCredential, headers};
 
 use super::uri::BaseUrl;
 use crate::answer;
@@ -61,6 +65,82 @@ impl Outgoing {
         *request.headers_mut() = fields;
         Ok(request)
     }
+
+    /// The same for the opening handshake of a WebSocket (RFC 6455, section 4.1), whose fields are
+    /// between the two ends: they go on, but for what the subprotocols hold of credentials.
+    pub(super) fn prepare_upgrade(&self, request: Request<Body>) -> Result<Request<Body>, Error> {
+        let callers_credential = request.extensions().get::<CallerCredential>().is_some();
+        let handshake = request.headers();
+        let kept = [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, SEC_WEBSOCKET_EXTENSIONS]
+            .map(|name| (handshake.get_all(&name).iter().cloned().collect::<Vec<_>>(), name));
+        let protocols = Subprotocols::of(handshake);
+
+        let mut request = self.prepare(request.map(|_| Body::empty()), None)?;
+        let fields = request.headers_mut();
+        // The proxy on the way opens a tunnel, and was told then.
+        fields.remove(PROXY_AUTHORIZATION);
+        fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        for (values, name) in kept {
+            for value in values {
+                fields.append(&name, value);
+            }
+        }
+        if let Some(offered) = protocols.offered {
+            fields.insert(SEC_WEBSOCKET_PROTOCOL, offered);
+        }
+        if callers_credential {
+            for (name, value) in protocols.credentials {
+                fields.entry(name).or_insert(value);
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// What a browser puts among the subprotocols, as it can set no field on a WebSocket.
+static IN_SUBPROTOCOLS: [(&str, HeaderName); 3] = [
+    ("openai-insecure-api-key.", AUTHORIZATION),
+    ("openai-organization.", HeaderName::from_static("openai-organization")),
+    ("openai-project.", HeaderName::from_static("openai-project")),
+];
+
+/// The subprotocols that a client offers.
+struct Subprotocols {
+    /// Those that are.
+    offered: Option<HeaderValue>,
+    /// Those that stand for fields, as these: never sent on as subprotocols, which are logged.
+    credentials: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Subprotocols {
+    fn of(handshake: &HeaderMap) -> Self {
+        let mut offered = Vec::new();
+        let mut credentials = Vec::new();
+        let values = handshake.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+        for protocol in values.flat_map(|value| value.split(',')).map(str::trim).filter(|one| !one.is_empty())
+        {
+            let field = IN_SUBPROTOCOLS
+                .iter()
+                .find_map(|(prefix, name)| Some((name, strip_prefix_any_case(protocol, prefix)?)));
+            let Some((name, value)) = field else {
+                offered.push(protocol);
+                continue;
+            };
+            let value = if *name == AUTHORIZATION { format!("Bearer {value}") } else { value.to_owned() };
+            if let Ok(mut value) = HeaderValue::try_from(value) {
+                value.set_sensitive(*name == AUTHORIZATION);
+                credentials.push((name.clone(), value));
+            }
+        }
+        let offered = (!offered.is_empty()).then(|| HeaderValue::try_from(offered.join(", ")).ok()).flatten();
+        Self { offered, credentials }
+    }
+}
+
+fn strip_prefix_any_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 /// Makes the framing fields agree with the body. hyper derives a length that it knows, and believes
@@ -167,6 +247,64 @@ mod tests {
         *request.method_mut() = Method::CONNECT;
         let error = outgoing("http://a").prepare(request, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadRequest);
+    }
+
+    fn handshake(protocols: &[&'static str]) -> Request<Body> {
+        let mut request = Request::new(Body::from("not for a handshake"));
+        *request.uri_mut() = "/v1/realtime?model=gpt-realtime".parse().unwrap();
+        for (name, value) in [
+            ("connection", "Upgrade, sec-websocket-key"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-extensions", "permessage-deflate"),
+            ("openai-beta", "realtime=v1"),
+            ("origin", "https://app.example"),
+        ] {
+            request.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        for value in protocols {
+            request.headers_mut().append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(value));
+        }
+        request
+    }
+
+    #[test]
+    fn a_handshake_keeps_what_is_between_the_ends() {
+        let mut outgoing = outgoing("https://api.example/v1");
+        outgoing.proxy_auth = Some(HeaderValue::from_static("Basic eA=="));
+        let secret = "openai-insecure-api-key.sk-x, OpenAI-Insecure-Api-Key.sk-y";
+        let offered =
+            ["realtime,openai-beta.realtime-v1", secret, "openai-organization.org, openai-project.p"];
+        let request = outgoing.prepare_upgrade(handshake(&offered)).unwrap();
+        assert_eq!(request.uri(), "https://api.example/v1/realtime?model=gpt-realtime");
+        assert!(request.body().is_end_stream());
+        let mut fields: Vec<_> =
+            request.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        fields.sort_unstable();
+        assert_eq!(
+            fields,
+            [
+                ("connection", "upgrade"),
+                ("openai-beta", "realtime=v1"),
+                ("sec-websocket-extensions", "permessage-deflate"),
+                ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+                ("sec-websocket-protocol", "realtime, openai-beta.realtime-v1"),
+                ("sec-websocket-version", "13"),
+                ("upgrade", "websocket"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_callers_own_credentials_become_fields_where_they_are_to_be_sent() {
+        let mut request = handshake(&["openai-insecure-api-key.sk-x, openai-project.p, realtime"]);
+        request.extensions_mut().insert(CallerCredential);
+        let request = outgoing("https://api.example/v1").prepare_upgrade(request).unwrap();
+        assert_eq!(request.headers()[AUTHORIZATION], "Bearer sk-x");
+        assert!(request.headers()[AUTHORIZATION].is_sensitive());
+        assert_eq!(request.headers()["openai-project"], "p");
+        assert_eq!(request.headers()[SEC_WEBSOCKET_PROTOCOL], "realtime");
     }
 
     #[test]

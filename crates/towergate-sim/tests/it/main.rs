@@ -11,3 +11,4 @@ mod faults;
 mod observing;
 mod sockets;
 mod support;
+mod websockets;

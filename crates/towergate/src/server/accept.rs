@@ -1,6 +1,6 @@
 //! Accepting connections, and letting them end.
 
-use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use http::{Request, Response};
@@ -199,19 +199,23 @@ where
         let _ = stream.set_nodelay(true);
         let (io, guard) = GuardedIo::new(stream, self.settings.clocks);
         let state = guard.state();
+        let gone = guard.gone();
         let service = guard.with_drain(self.drain.clone()).wrap(self.service);
-        let connection = self.http.serve_connection(TokioIo::new(io), service);
-        tokio::pin!(connection);
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = closable(&mut self.drain, &state) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let result = {
+            let mut connection = pin!(self.http.serve_connection_with_upgrades(TokioIo::new(io), service));
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = closable(&mut self.drain, &state) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
         };
         if let Err(error) = result {
             tracing::debug!(%error, "a connection ended early");
         }
+        // A tunnel has taken the connection with it: it keeps its place until it ends.
+        gone.await;
         drop(permit);
     }
 }

@@ -13,11 +13,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, UPGRADE},
+};
 use http_body::Frame;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tower_service::Service;
 use towergate_core::{
     Body, BoxError,
@@ -37,6 +40,7 @@ pub(super) struct ConnectionState {
     /// Spares the lock at each read while a request is under way.
     busy: AtomicBool,
     inner: Mutex<Inner>,
+    gone: Notify,
 }
 
 #[derive(Debug)]
@@ -46,6 +50,13 @@ struct Inner {
     waiting: Waiting,
     multiplexed: bool,
     streams: Streams,
+    tunnel: Option<Tunnelled>,
+}
+
+/// The connection is a tunnel, and so a request under way for as long as it lives.
+#[derive(Debug)]
+struct Tunnelled {
+    drain: Option<Drain>,
 }
 
 /// What a connection waits for from its client.
@@ -80,9 +91,11 @@ pin_project! {
         #[pin]
         inner: F,
         under_way: Option<Guard<UnderWay>>,
+        state: Arc<ConnectionState>,
         drain: Option<Drain>,
         // On multiplexed connections.
         stream: Option<OpenStream>,
+        version: Version,
     }
 }
 
@@ -124,8 +137,14 @@ impl ConnectionState {
             waiting: Waiting::FirstByte(now),
             multiplexed: false,
             streams: Streams::default(),
+            tunnel: None,
         };
-        Self { downstream: Downstream::default(), busy: AtomicBool::new(false), inner: Mutex::new(inner) }
+        Self {
+            downstream: Downstream::default(),
+            busy: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+            gone: Notify::new(),
+        }
     }
 
     /// The client reads nothing of the connection: every request on it is told.
@@ -195,6 +214,23 @@ impl ConnectionState {
         }
     }
 
+    /// Its client was told that the protocol is another from now on.
+    fn tunnel_begins(&self, version: Version, drain: Option<&Drain>) {
+        self.request_begins(version);
+        if let Some(drain) = drain {
+            drain.request_begins();
+        }
+        self.lock().tunnel = Some(Tunnelled { drain: drain.cloned() });
+    }
+
+    /// The connection itself was let go.
+    pub(super) fn io_dropped(&self) {
+        if let Some(Tunnelled { drain: Some(drain) }) = self.lock().tunnel.take() {
+            drain.request_ends();
+        }
+        self.gone.notify_one();
+    }
+
     /// Nothing in here can be left half done.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -236,7 +272,14 @@ impl ConnectionGuard {
         Arc::clone(&self.state)
     }
 
-    /// Wraps the service of the guarded connection, for hyper's `serve_connection`.
+    /// Resolves once the connection was let go, as a tunnel too. For one caller.
+    pub(super) fn gone(&self) -> impl Future<Output = ()> + Send + 'static {
+        let state = Arc::clone(&self.state);
+        async move { state.gone.notified().await }
+    }
+
+    /// Wraps the service of the guarded connection, for hyper's `serve_connection_with_upgrades`:
+    /// WebSockets need the upgrades.
     pub fn wrap<S>(self, service: S) -> Guarded<S> {
         Guarded { inner: service, guard: self }
     }
@@ -278,11 +321,16 @@ where
         };
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(downstream.clone());
+        if let Some(drain) = self.guard.drain.as_ref().filter(|_| request.headers().contains_key(UPGRADE)) {
+            request.extensions_mut().insert(drain.tunnels().clone());
+        }
         ResponseFuture {
             inner: tower::util::Oneshot::new(self.inner.clone(), request),
             under_way: Some(under_way),
+            state: Arc::clone(&self.guard.state),
             drain: self.guard.drain.clone(),
             stream,
+            version,
         }
     }
 }
@@ -301,7 +349,9 @@ where
             Ok(response) => response,
             Err(never) => match never {},
         };
-        if this.stream.is_none() && this.drain.as_ref().is_some_and(Drain::is_closing) {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            this.state.tunnel_begins(*this.version, this.drain.as_ref());
+        } else if this.stream.is_none() && this.drain.as_ref().is_some_and(Drain::is_closing) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let (guard, stream) = (this.under_way.take(), this.stream.take());

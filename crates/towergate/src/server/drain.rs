@@ -7,6 +7,8 @@ use std::sync::{
 
 use tokio::sync::watch;
 
+use crate::tunnel::{CloseTunnels, Closing};
+
 /// Where a server is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
@@ -22,27 +24,34 @@ enum Stage {
 #[derive(Debug, Clone)]
 pub(super) struct Drain {
     stage: watch::Receiver<Stage>,
+    tunnels: Closing,
     under_way: Arc<AtomicUsize>,
 }
 
 /// Moves the shutdown on.
 #[derive(Debug)]
-pub(super) struct DrainControl(watch::Sender<Stage>);
+pub(super) struct DrainControl {
+    stage: watch::Sender<Stage>,
+    tunnels: CloseTunnels,
+}
 
 // === impl DrainControl ===
 
 impl DrainControl {
     pub(super) fn new() -> (Self, Drain) {
         let (sender, receiver) = watch::channel(Stage::Serving);
-        (Self(sender), Drain { stage: receiver, under_way: Arc::default() })
+        let tunnels = CloseTunnels::new();
+        let drain = Drain { stage: receiver, tunnels: tunnels.closing(), under_way: Arc::default() };
+        (Self { stage: sender, tunnels }, drain)
     }
 
     pub(super) fn drain(&self) {
-        self.0.send_replace(Stage::Draining);
+        self.stage.send_replace(Stage::Draining);
     }
 
     pub(super) fn close(&self) {
-        self.0.send_replace(Stage::Closing);
+        self.stage.send_replace(Stage::Closing);
+        self.tunnels.close();
     }
 }
 
@@ -61,6 +70,11 @@ impl Drain {
     /// Resolves once nothing new is accepted any more; at once where the server is gone.
     pub(super) async fn closing(&mut self) {
         let _ = self.stage.wait_for(|stage| *stage >= Stage::Closing).await;
+    }
+
+    /// What tunnels hear of the shutdown: with the idle connections they are closed.
+    pub(super) fn tunnels(&self) -> &Closing {
+        &self.tunnels
     }
 
     pub(super) fn request_begins(&self) {

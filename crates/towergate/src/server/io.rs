@@ -9,6 +9,8 @@
 //! - **idle**: between requests, while none is under way;
 //! - **write progress**: while bytes are ready for the client and it takes none.
 //!
+//! A WebSocket is a request under way for as long as the connection lives: only write progress runs.
+//!
 //! A connection that ran out of the first three is closed. One whose client does not read is marked
 //! as stalled in [`Downstream`](towergate_core::context::Downstream), which every request on it
 //! carries, and is broken off: the outcome of its requests is `client_stalled`.
@@ -151,6 +153,12 @@ impl<T> GuardedIo<T> {
 
 fn timed_out(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+impl<T> Drop for GuardedIo<T> {
+    fn drop(&mut self) {
+        self.state.io_dropped();
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for GuardedIo<T> {

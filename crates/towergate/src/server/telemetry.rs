@@ -2,6 +2,8 @@
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::tunnel::TUNNEL_BYTES;
+
 /// Buckets of the duration histograms, in seconds. The usual ones stop at 10 s; an answer of a
 /// model may take the whole of the total timeout, 600 s.
 pub const DURATION_BUCKETS: [f64; 17] =
@@ -17,5 +19,10 @@ pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &towergate_layers::metrics::SECONDS)?
         .install_recorder()?;
     towergate_layers::metrics::describe();
+    metrics::describe_counter!(
+        TUNNEL_BYTES,
+        metrics::Unit::Bytes,
+        "Bytes that went through WebSockets, by direction."
+    );
     Ok(handle)
 }

@@ -4,6 +4,7 @@ mod errors;
 mod http2;
 mod proxies;
 mod tls_edge;
+mod upgrades;
 mod wire;
 
 use std::{

@@ -25,7 +25,7 @@ async fn tunnel(mut client: impl Io, heads: Arc<Mutex<Vec<String>>>) {
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }
 
-async fn proxy() -> (Upstream, Arc<Mutex<Vec<String>>>) {
+pub(super) async fn proxy() -> (Upstream, Arc<Mutex<Vec<String>>>) {
     let heads = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&heads);
     (Upstream::start(move |stream, _| tunnel(stream, Arc::clone(&told))).await, heads)
