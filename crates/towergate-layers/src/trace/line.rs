@@ -9,7 +9,7 @@ use towergate_core::{
     Clock, Facts, Outcome,
     body::{End, Observe},
 };
-use tracing::{Span, field::display};
+use tracing::{Span, field::display, record_all};
 
 use crate::{
     ending::{Ending, Scope},
@@ -48,8 +48,7 @@ impl Line {
         if let Some(facts) = self.ending.record.facts() {
             self.named = true;
             if !self.span.is_disabled() {
-                self.span.record("route", facts.route.name);
-                self.span.record("model", model(facts));
+                record_all!(self.span, route = facts.route.name, model = model(facts));
                 self.name_client();
             }
         }
@@ -125,10 +124,10 @@ impl Observe for Line {
             }
             self.name_client();
         }
-        if let Some(status) = self.status {
-            self.span.record("status", status.as_u16());
-        }
-        self.span.record("outcome", outcome.as_str());
+        match self.status {
+            Some(status) => record_all!(self.span, status = status.as_u16(), outcome = outcome.as_str()),
+            None => record_all!(self.span, outcome = outcome.as_str()),
+        };
         self.span.in_scope(|| self.write(outcome, &end));
     }
 }

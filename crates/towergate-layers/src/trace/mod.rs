@@ -7,8 +7,8 @@
 //! **The request's span** is `request`, at error level, so that every line that is written at all
 //! has it: `request_id`, `method`, `route`, `model`, `client` (the name of the client key),
 //! `trace_id` (of a valid inbound `traceparent`, W3C Trace Context), `status`, `outcome`. **The
-//! attempt's span** is `attempt`, at info level: `attempt` (counted from 1), `provider`, `route`,
-//! `model`, `status`, `outcome`. Both are entered whenever the future or the body is polled.
+//! attempt's span** is `attempt`, at debug level as its lines: `attempt` (counted from 1), `provider`,
+//! `route`, `model`, `status`, `outcome`. Both are entered whenever the future or the body is polled.
 //!
 //! **The line** is written once, when the body is over or dropped, with `elapsed_ms`, `ttfb_ms` (to
 //! the first byte of the body) and, for a request, `attempts`:
@@ -182,7 +182,7 @@ fn request_span<B>(request: &Request<B>) -> Span {
 }
 
 fn attempt_span<B>(request: &Request<B>, provider: &Label) -> Span {
-    tracing::info_span!(
+    tracing::debug_span!(
         "attempt",
         attempt = request.extensions().get().map(|Attempt(number)| number.get()),
         provider = provider.as_str(),
