@@ -194,7 +194,7 @@ where
         }
     }
 
-    async fn connection(mut self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
+    async fn connection(self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
         // A small event must not wait for the acknowledgement of the last one.
         let _ = stream.set_nodelay(true);
         let (io, guard) = GuardedIo::new(stream, self.settings.clocks);
@@ -205,7 +205,7 @@ where
             let mut connection = pin!(self.http.serve_connection_with_upgrades(TokioIo::new(io), service));
             tokio::select! {
                 result = connection.as_mut() => result,
-                () = closable(&mut self.drain, &state) => {
+                () = closable(&self.drain, &state) => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
@@ -221,7 +221,7 @@ where
 }
 
 /// Resolves once a connection can be closed in a shutdown without a request being lost.
-async fn closable(drain: &mut Drain, state: &ConnectionState) {
+async fn closable(drain: &Drain, state: &ConnectionState) {
     drain.closing().await;
     while let Some(until) = state.lingers_until(Instant::now(), LINGER) {
         sleep_until(until).await;

@@ -20,12 +20,16 @@ enum Stage {
     Closing,
 }
 
-/// Sees how far the shutdown has come, and counts the requests that it has to wait for.
+/// Sees how far the shutdown has come, and counts the requests that it has to wait for. Cloned for
+/// each request, so it is one pointer.
 #[derive(Debug, Clone)]
-pub(super) struct Drain {
+pub(super) struct Drain(Arc<Seen>);
+
+#[derive(Debug)]
+struct Seen {
     stage: watch::Receiver<Stage>,
     tunnels: Closing,
-    under_way: Arc<AtomicUsize>,
+    under_way: AtomicUsize,
 }
 
 /// Moves the shutdown on.
@@ -41,8 +45,8 @@ impl DrainControl {
     pub(super) fn new() -> (Self, Drain) {
         let (sender, receiver) = watch::channel(Stage::Serving);
         let tunnels = CloseTunnels::new();
-        let drain = Drain { stage: receiver, tunnels: tunnels.closing(), under_way: Arc::default() };
-        (Self { stage: sender, tunnels }, drain)
+        let seen = Seen { stage: receiver, tunnels: tunnels.closing(), under_way: AtomicUsize::new(0) };
+        (Self { stage: sender, tunnels }, Drain(Arc::new(seen)))
     }
 
     pub(super) fn drain(&self) {
@@ -59,34 +63,35 @@ impl DrainControl {
 
 impl Drain {
     pub(super) fn is_draining(&self) -> bool {
-        *self.stage.borrow() >= Stage::Draining
+        *self.0.stage.borrow() >= Stage::Draining
     }
 
     /// Whether nothing new is accepted any more.
     pub(super) fn is_closing(&self) -> bool {
-        *self.stage.borrow() >= Stage::Closing
+        *self.0.stage.borrow() >= Stage::Closing
     }
 
     /// Resolves once nothing new is accepted any more; at once where the server is gone.
-    pub(super) async fn closing(&mut self) {
-        let _ = self.stage.wait_for(|stage| *stage >= Stage::Closing).await;
+    pub(super) async fn closing(&self) {
+        let mut stage = self.0.stage.clone();
+        let _ = stage.wait_for(|stage| *stage >= Stage::Closing).await;
     }
 
     /// What tunnels hear of the shutdown: with the idle connections they are closed.
     pub(super) fn tunnels(&self) -> &Closing {
-        &self.tunnels
+        &self.0.tunnels
     }
 
     pub(super) fn request_begins(&self) {
-        self.under_way.fetch_add(1, Relaxed);
+        self.0.under_way.fetch_add(1, Relaxed);
     }
 
     pub(super) fn request_ends(&self) {
-        self.under_way.fetch_sub(1, Relaxed);
+        self.0.under_way.fetch_sub(1, Relaxed);
     }
 
     /// Requests whose head was read and whose answer has not ended.
     pub(super) fn requests_under_way(&self) -> usize {
-        self.under_way.load(Relaxed)
+        self.0.under_way.load(Relaxed)
     }
 }
