@@ -27,8 +27,6 @@ pub const X_TOWERGATE_PROVIDER: HeaderName = HeaderName::from_static("x-towergat
 pub const X_TOWERGATE_ATTEMPTS: HeaderName = HeaderName::from_static("x-towergate-attempts");
 /// Milliseconds until the head that were not spent waiting for an upstream.
 pub const X_TOWERGATE_OVERHEAD_MS: HeaderName = HeaderName::from_static("x-towergate-overhead-ms");
-/// What was changed in the request or the answer; absent where nothing was.
-pub const X_TOWERGATE_MODIFIED: HeaderName = HeaderName::from_static("x-towergate-modified");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

@@ -1,11 +1,5 @@
 //! The order of the layers: here, and nowhere else. `docs/stack.md` draws it and says why.
 
-use crate::{
-    GatewayBuilder,
-    gateway::GatewayService,
-    provider::{Parts, ProviderService},
-    tunnel::{CloseTunnels, TunnelLayer},
-};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,6 +20,13 @@ use towergate_layers::{
     retry::RetryLayer,
     timeout::{AttemptTimeoutLayer, TotalTimeoutLayer},
     trace::TraceLayer,
+};
+
+use crate::{
+    GatewayBuilder,
+    gateway::GatewayService,
+    provider::{Parts, ProviderService},
+    tunnel::{CloseTunnels, TunnelLayer},
 };
 
 /// The seconds for which an SDK says it will wait.
