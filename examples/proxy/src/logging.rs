@@ -2,21 +2,23 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::cli::LogFormat;
 
+/// The filter knows levels and modules and no spans: one that does would be asked, under a lock,
+/// each time that a request is polled.
 pub(crate) fn init(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| format!("{filter:?} is no log filter: {error} [setting: --log]"))?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-    }
+    let filter: Targets =
+        filter.parse().map_err(|error| format!("{filter:?} is no log filter: {error} [setting: --log]"))?;
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())
 }
 
@@ -25,6 +27,10 @@ pub(crate) fn init(filter: &str, format: LogFormat) -> Result<(), String> {
 pub(crate) fn hush_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a panic inside the gateway; please report it");
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, "a panic inside the gateway; please report it");
+        } else {
+            eprintln!("towergate: a panic at {place}; please report it");
+        }
     }));
 }
