@@ -14,6 +14,10 @@ pub enum Class {
     Success,
     /// The request itself is wrong: it would be refused again.
     CallerError,
+    /// The request is longer than the model's context: a model with a larger one may take it.
+    ContextLength,
+    /// The request was refused for its content: another model may judge otherwise.
+    ContentPolicy,
     /// The upstream refused the gateway's credential.
     AuthRefused,
     /// Too many requests: waiting helps.
@@ -67,6 +71,8 @@ impl Class {
         match self {
             Self::Success => "success",
             Self::CallerError => "caller_error",
+            Self::ContextLength => "context_length",
+            Self::ContentPolicy => "content_policy",
             Self::AuthRefused => "auth_refused",
             Self::RateLimited => "rate_limited",
             Self::QuotaExhausted => "quota_exhausted",

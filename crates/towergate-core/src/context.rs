@@ -9,6 +9,7 @@
 //! | [`Patience`] | request | total timeout | retry |
 //! | [`Attempt`] | request | retry | trace, metrics, leaf |
 //! | [`MaxAttempts`] | request | router | retry |
+//! | [`Standby`] | request | router | retry |
 //! | [`ClientName`] | request | client auth | trace, metrics |
 //! | [`Downstream`] | request | the server's guarded IO | metrics |
 //! | [`Upgrade`] | request | the tunnel's edge | leaf |
@@ -18,6 +19,7 @@
 //! | [`Class`](crate::Class) | response | commit | retry, respond |
 //! | [`RetryAfter`](crate::classify::RetryAfter) | response | commit | retry, respond |
 //! | [`Arc<StreamState>`](crate::StreamState) | response | leaf | commit, timeout, metrics, respond |
+//! | [`OtherCredential`] | response | key ring | retry |
 //! | [`GaveUp`] | response | retry | respond |
 //! | [`Failed`] | response | respond | metrics, trace |
 
@@ -53,9 +55,19 @@ pub struct Patience(pub Instant);
 pub struct Attempt(pub NonZeroU32);
 
 /// How many attempts this call may take at most, where that is fewer than the retry layer's own
-/// limit: others stand ready to take over.
+/// limit: what is left of the attempts of the whole request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MaxAttempts(pub NonZeroU32);
+
+/// Another provider stands ready to take over: what would have to be waited for (a clock that ran
+/// out, a wait that the upstream asked for) is handed back instead of repeated here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standby;
+
+/// The credential that this answer refused is set aside, and the provider has another one: the same
+/// request may be repeated at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OtherCredential;
 
 /// The name of the client key that let the request in; never the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,6 +268,7 @@ pub fn carry_over(from: &Extensions) -> Extensions {
     copy::<Deadline>(from, &mut to);
     copy::<Patience>(from, &mut to);
     copy::<MaxAttempts>(from, &mut to);
+    copy::<Standby>(from, &mut to);
     copy::<ClientName>(from, &mut to);
     copy::<Downstream>(from, &mut to);
     copy::<CallerCredential>(from, &mut to);
