@@ -18,6 +18,7 @@
 //! | [`credentials`] | where a provider's key comes from |
 //! | [`memory`] | a bound on what all requests together may hold in memory |
 //! | [`label`] | interned metric labels |
+//! | [`path`] | paths that would climb out of where they are put |
 //! | [`tunnel`] | how the two ends of an upgraded connection find each other |
 
 pub mod body;
@@ -29,6 +30,7 @@ pub mod headers;
 pub mod label;
 pub mod memory;
 pub mod outcome;
+pub mod path;
 pub mod protocol;
 pub mod route;
 pub mod stream;

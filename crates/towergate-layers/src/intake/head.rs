@@ -26,7 +26,7 @@ pub(super) fn find_route<P: Routes>(
         return Err(Error::new(ErrorKind::BadRequest, message).with_code("method_not_allowed"));
     }
     let path = uri.path();
-    if path::climbs(path) {
+    if towergate_core::path::climbs(path) {
         return Err(Error::new(ErrorKind::BadRequest, "the path has a '.' or '..' segment"));
     }
     let base = protocol.base_path();

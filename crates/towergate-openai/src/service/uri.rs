@@ -6,7 +6,7 @@ use http::{
     Uri,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use towergate_core::{Error, ErrorKind};
+use towergate_core::{Error, ErrorKind, path::climbs};
 
 use crate::routes::BASE_PATH;
 
@@ -63,7 +63,7 @@ impl BaseUrl {
             return Err(InvalidBaseUrl::NotAUrl);
         }
         let prefix = parts.path_and_query.as_ref().map_or("", |path| path.path().trim_end_matches('/'));
-        if has_dot_segment(prefix) {
+        if climbs(prefix) {
             return Err(InvalidBaseUrl::DotSegment);
         }
         Ok(Self { scheme, authority, prefix: prefix.into() })
@@ -111,7 +111,7 @@ impl BaseUrl {
         if !path.starts_with('/') {
             return Err(bad_path("the request target is not a path"));
         }
-        if has_dot_segment(path) {
+        if climbs(path) {
             return Err(bad_path("the path holds a `.` or `..` segment"));
         }
         let below = match path.strip_prefix(BASE_PATH) {
@@ -158,35 +158,6 @@ fn bad_path(message: &'static str) -> Error {
     Error::new(ErrorKind::BadRequest, message).with_code("invalid_path")
 }
 
-/// Whether a path holds a `.` or `..` segment once dots and separators are decoded. A server may
-/// take an encoded slash, and some take a backslash, for a separator.
-fn has_dot_segment(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    let mut at = 0;
-    // How many dots the segment consists of so far; nothing where it holds anything else.
-    let mut dots = Some(0_usize);
-    while let Some(&byte) = bytes.get(at) {
-        let encoded = match bytes.get(at..at + 3) {
-            Some([b'%', b'2', b'e' | b'E']) => Some(b'.'),
-            Some([b'%', b'2', b'f' | b'F']) => Some(b'/'),
-            Some([b'%', b'5', b'c' | b'C']) => Some(b'\\'),
-            _ => None,
-        };
-        at += if encoded.is_some() { 3 } else { 1 };
-        match encoded.unwrap_or(byte) {
-            b'/' | b'\\' => {
-                if matches!(dots, Some(1 | 2)) {
-                    return true;
-                }
-                dots = Some(0);
-            }
-            b'.' => dots = dots.map(|dots| dots + 1),
-            _ => dots = None,
-        }
-    }
-    matches!(dots, Some(1 | 2))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -230,12 +201,13 @@ mod tests {
             "/v1/files/..%2fadmin",
             "/v1/files%5c..%5Cadmin",
             "/v1/x/.",
+            "/v1/%252e%252e",
         ] {
             let error = base.join(&target.parse().unwrap()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::BadRequest, "{target}");
         }
         assert_eq!(base.join(&Uri::from_static("*")).unwrap_err().kind(), ErrorKind::BadRequest);
-        for target in ["/v1/models/gpt-4.1", "/v1/.../x", "/v1/..a", "/v1/a..", "/v1/%252e%252e"] {
+        for target in ["/v1/models/gpt-4.1", "/v1/.../x", "/v1/..a", "/v1/a.."] {
             assert!(base.join(&target.parse().unwrap()).is_ok(), "{target}");
         }
     }

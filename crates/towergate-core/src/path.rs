@@ -1,0 +1,141 @@
+//! Paths that would climb out of where they are put.
+
+/// Whether a path has a `.` or `..` segment, for any reader that percent-decodes it (RFC 3986, section
+/// 2.1), even more than once, takes a backslash for a slash, or cuts path parameters (`;x`) off a
+/// segment.
+///
+/// The upstream's own reading is not known: a path that any of them could climb with is refused. One
+/// pass over the path, however often it is encoded.
+///
+/// ```
+/// use towergate_core::path::climbs;
+///
+/// assert!(climbs("/v1/%252e%252e/admin"));
+/// assert!(!climbs("/v1/models/gpt-4.1"));
+/// ```
+#[must_use]
+pub fn climbs(path: &str) -> bool {
+    if path.contains('%') {
+        has_dot_segment(&decode(path.as_bytes()))
+    } else {
+        has_dot_segment(path.as_bytes())
+    }
+}
+
+fn has_dot_segment(path: &[u8]) -> bool {
+    path.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| {
+        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+        matches!(name, b"." | b"..")
+    })
+}
+
+/// Decodes until there is nothing left to decode. A triplet is replaced as soon as it stands there,
+/// and its byte may complete another one: each takes two bytes away, so the work is linear, where
+/// decoding round after round would let a path of `%2525…` cost its length squared.
+fn decode(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    for byte in text {
+        decoded.push(*byte);
+        while let Some(byte) = triplet(&decoded) {
+            decoded.truncate(decoded.len() - 3);
+            decoded.push(byte);
+        }
+    }
+    decoded
+}
+
+/// The byte that the last three stand for.
+fn triplet(text: &[u8]) -> Option<u8> {
+    let [.., b'%', high, low] = text else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn dot_segments_are_seen_in_every_disguise() {
+        for path in [
+            "/v1/..",
+            "/v1/../admin",
+            "/v1/./models",
+            "/v1/%2e%2e/admin",
+            "/v1/%2E./admin",
+            "/v1/.%2e/admin",
+            "/v1/files%2f..%2fadmin",
+            "/v1/files/..%5Cadmin",
+            "/v1/files\\..\\admin",
+            "/v1/%252e%252e/admin",
+            "/v1/%25252e%25252e/admin",
+            "/v1/%%32e./admin",
+            "/v1/..;a=b/admin",
+            "/v1/..%3Ba=b/admin",
+        ] {
+            assert!(climbs(path), "{path}");
+        }
+        for path in [
+            "/v1/models/gpt-4.1",
+            "/v1//models",
+            "/v1/models/..gpt",
+            "/v1/models/a%2fb",
+            "/v1/models/100%",
+            "/v1/models/%zz",
+            "/v1/models/...",
+            "/",
+        ] {
+            assert!(!climbs(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_encoded_over_and_over_is_one_byte_in_the_end() {
+        let path = format!("%{}2e", "25".repeat(32 * 1024));
+        assert_eq!(decode(path.as_bytes()), b".");
+        assert!(climbs(&format!("/v1/{path}")));
+    }
+
+    /// As a chain of servers would: round after round, each from the left.
+    fn in_rounds(text: &[u8]) -> bool {
+        let mut at = 0;
+        let mut decoded = Vec::new();
+        while let Some(byte) = text.get(at) {
+            let found = text.get(at..at + 3).and_then(triplet);
+            decoded.push(found.unwrap_or(*byte));
+            at += if found.is_some() { 3 } else { 1 };
+        }
+        has_dot_segment(text) || (decoded.len() < text.len() && in_rounds(&decoded))
+    }
+
+    proptest! {
+        #[test]
+        fn no_encoding_hides_a_climb(
+            dots in prop::collection::vec(prop::sample::select(vec![".", "%2e", "%2E", "%252e"]), 1..3),
+            before in prop::sample::select(vec!["/", "\\", "%2f", "%5C", "%252F"]),
+            after in prop::sample::select(vec!["", "/x", "%2Fx", "\\x", ";p/x"]),
+            name in "[a-z0-9%._-]{0,8}",
+        ) {
+            let path = format!("/v1/{name}{before}{}{after}", dots.concat());
+            prop_assert!(climbs(&path), "{}", path);
+        }
+
+        #[test]
+        fn what_rounds_of_decoding_find_is_found(path in "(/|%|2|5|e|f|c|\\.|;|%2|%25|%2e){0,24}") {
+            prop_assert!(climbs(&path) || !in_rounds(path.as_bytes()), "{}", path);
+        }
+
+        #[test]
+        fn plain_names_pass(names in prop::collection::vec("[a-z0-9_-]{0,6}(\\.[a-z0-9]{1,3})?", 0..5)) {
+            let path = format!("/v1/{}", names.join("/"));
+            prop_assert!(!climbs(&path), "{}", path);
+        }
+
+        #[test]
+        fn any_text_is_answered(path in ".{0,200}") {
+            let _ = climbs(&path);
+        }
+    }
+}
