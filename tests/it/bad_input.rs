@@ -188,14 +188,26 @@ async fn json_that_is_no_request_is_refused_with_an_envelope() {
 }
 
 #[tokio::test]
-async fn two_hosts_are_refused() {
+async fn one_host_is_asked_for() {
     let world = World::start().await;
-    for hosts in ["host: a\r\nhost: b\r\n", "host: a\r\nhost: a\r\n"] {
+    for hosts in [
+        "",
+        "host: a\r\nhost: b\r\n",
+        "host: a\r\nhost: a\r\n",
+        "host: a b\r\n",
+        "host: me@a\r\n",
+        "host: a/b\r\n",
+    ] {
         let request = format!("GET /v1/models HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
         let answer = raw(world.address, request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("\"error\""), "{hosts:?}: {answer}");
     }
     assert_eq!(world.sim.counts().received, 0);
+    for (version, host) in [("1.1", "host: [::1]:80\r\n"), ("1.1", "host:\r\n"), ("1.0", "")] {
+        let request = format!("GET /v1/models HTTP/{version}\r\n{host}connection: close\r\n\r\n");
+        let answer = raw(world.address, request.as_bytes()).await;
+        assert!(answer.contains(" 200 OK\r\n"), "{host:?}: {answer}");
+    }
 }
 
 #[tokio::test]

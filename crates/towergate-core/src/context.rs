@@ -11,7 +11,7 @@
 //! | [`MaxAttempts`] | request | router | retry |
 //! | [`Standby`] | request | router | retry |
 //! | [`ClientName`] | request | client auth | trace, metrics |
-//! | [`Downstream`] | request | the server's guarded IO | metrics |
+//! | [`Downstream`] | request | the server's guarded IO | metrics, intake |
 //! | [`Upgrade`] | request | the tunnel's edge | leaf |
 //! | [`CallerCredential`] | request, response | auth, in pass-through mode | respond |
 //! | [`Credential`](crate::credentials::Credential) | response | auth, on 400 and above | respond, which removes it |

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use http::{
-    HeaderMap, Method, Request, Uri,
+    HeaderMap, Method, Request, Uri, Version,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST},
 };
-use towergate_core::{Error, ErrorKind, Route, protocol::Routes, route::Reads};
+use towergate_core::{Error, ErrorKind, Route, context::Downstream, protocol::Routes, route::Reads};
 
 use super::path;
 
@@ -42,13 +42,31 @@ pub(super) fn find_route<P: Routes>(
     Err(Error::new(ErrorKind::NotFound, message))
 }
 
-/// Two readers could disagree about which of two hosts is meant (RFC 9112, section 3.2). None at all
-/// is let pass: the gateway does not go by it, and requests made in process have none.
-pub(super) fn one_host(headers: &HeaderMap) -> Result<(), Error> {
-    if headers.get_all(HOST).iter().nth(1).is_some() {
-        return Err(Error::new(ErrorKind::BadRequest, "the request has more than one Host header"));
-    }
-    Ok(())
+/// RFC 9112, section 3.2: two readers could disagree about which of two hosts is meant, and an HTTP/1.1
+/// request has one. The gateway does not go by it, and a request that was made in process has none: so
+/// one is asked for only of what came in on a server's connection.
+pub(super) fn one_host<B>(request: &Request<B>) -> Result<(), Error> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let refused = match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => "the request has more than one Host header",
+        (Some(host), None) if !is_host(host.as_bytes()) => "the request's Host header is not a host",
+        (None, _) if request.version() == Version::HTTP_11 && is_from_a_server(request) => {
+            "the request has no Host header"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::BadRequest, refused).with_code("invalid_host"))
+}
+
+/// Whether nothing is in it that no host and port can hold (RFC 3986, section 3.2.2): a reader could take
+/// what stands behind it for something else. It may be empty, where the target has no authority.
+fn is_host(host: &[u8]) -> bool {
+    const OTHERS: &[u8] = b"@/?#\\\"<>^`{|}";
+    host.iter().all(|byte| byte.is_ascii_graphic() && !OTHERS.contains(byte))
+}
+
+fn is_from_a_server<B>(request: &Request<B>) -> bool {
+    request.extensions().get::<Downstream>().is_some()
 }
 
 /// Whether the body is one to be collected and read.

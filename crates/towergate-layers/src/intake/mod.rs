@@ -24,7 +24,7 @@
 //! |---|---|
 //! | a path with a `.` or `..` segment, however it is encoded | [`BadRequest`](towergate_core::ErrorKind::BadRequest) |
 //! | the methods CONNECT and TRACE | `BadRequest` |
-//! | more than one `Host` | `BadRequest` |
+//! | more than one `Host`, one that is none, or none on a server's HTTP/1.1 connection | `BadRequest` |
 //! | a path that is neither below the base path nor a bare one of the table | [`NotFound`](towergate_core::ErrorKind::NotFound) |
 //! | a body over its limit, declared or sent | [`PayloadTooLarge`](towergate_core::ErrorKind::PayloadTooLarge) |
 //! | a body for which no memory is left, over all requests | [`Overloaded`](towergate_core::ErrorKind::Overloaded) |
@@ -282,7 +282,7 @@ where
         B::Error: Into<BoxError>,
     {
         let route = head::find_route(&*self.protocol, request.method(), request.uri())?;
-        head::one_host(request.headers())?;
+        head::one_host(&request)?;
         let record = RequestRecord::of(request.extensions_mut());
         record.set_route(route);
         if let Some(client) = request.extensions().get::<ClientName>() {
