@@ -12,7 +12,7 @@ use std::{
 
 use http::{Request, Response};
 use tower::{ServiceExt as _, service_fn};
-use towergate::{Body, Gateway, Provider, core::BoxError};
+use towergate::{Body, Gateway, ServiceProvider, core::BoxError};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     filter::LevelFilter,
@@ -73,7 +73,7 @@ where
     F: Fn(Request<Body>) -> Result<Response<Body>, BoxError> + Clone + Send + Sync + 'static,
 {
     let leaf = service_fn(move |request| std::future::ready(leaf(request)));
-    Gateway::builder().provider(Provider::from_service("test", leaf)).build().unwrap()
+    Gateway::builder().provider(ServiceProvider::new("test", leaf)).build().unwrap()
 }
 
 async fn ask(gateway: Gateway, path: &str) -> u16 {

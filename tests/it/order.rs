@@ -12,7 +12,7 @@ use std::{
 use http::{Request, Response};
 use tower::{ServiceExt as _, service_fn};
 use towergate::{
-    Body, Gateway, Provider,
+    Body, Gateway, ServiceProvider,
     core::{
         BoxError,
         credentials::{Credential, CredentialSource},
@@ -29,7 +29,7 @@ where
     F: Fn(Request<Body>) -> Result<Response<Body>, BoxError> + Clone + Send + Sync + 'static,
 {
     let leaf = service_fn(move |request| std::future::ready(leaf(request)));
-    Gateway::builder().provider(Provider::from_service("test", leaf)).build().unwrap()
+    Gateway::builder().provider(ServiceProvider::new("test", leaf)).build().unwrap()
 }
 
 /// RequestId and Metrics outside of CatchPanic, and CatchPanic outside of all that may panic.

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use serde_json::json;
-use towergate::{Gateway, Provider, server::Server};
+use towergate::{Gateway, OpenAiProvider, server::Server};
 
 use super::support::Http;
 
@@ -19,7 +19,7 @@ const MODEL: &str = "gpt-4o-mini";
 /// A gateway in front of the OpenAI of the environment, for as long as the runtime lives.
 async fn gateway() -> Http {
     assert!(std::env::var_os("OPENAI_API_KEY").is_some(), "{NEEDS_KEY}");
-    let provider = Provider::from_env().await.unwrap().build().unwrap();
+    let provider = OpenAiProvider::from_env().await.unwrap().build().unwrap();
     let gateway = Gateway::builder().provider(provider).build().unwrap();
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::builder().listen(listen).bind(gateway).await.unwrap();

@@ -21,7 +21,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
 };
 use tokio::net::{TcpListener, TcpStream};
-use towergate::{Gateway, Provider, server::Server};
+use towergate::{Gateway, OpenAiProvider, server::Server};
 
 const ROLE: &str = "TOWERGATE_BENCH_ROLE";
 const UPSTREAM: &str = "TOWERGATE_BENCH_UPSTREAM";
@@ -96,7 +96,7 @@ async fn bare(upstream: SocketAddr) -> Result<(), Failure> {
 async fn gateway(upstream: &str) -> Result<(), Failure> {
     let metrics = towergate::server::telemetry::install_metrics()?;
     let provider =
-        Provider::openai().base_url(&format!("http://{upstream}/v1")).api_key("sk-bench")?.build()?;
+        OpenAiProvider::builder().base_url(&format!("http://{upstream}/v1")).api_key("sk-bench")?.build()?;
     let gateway = Gateway::builder().provider(provider).build()?;
     let server = Server::builder().listen("127.0.0.1:0".parse()?).metrics(metrics).bind(gateway).await?;
     println!("{}", server.local_addr());

@@ -16,7 +16,7 @@ use towergate_core::{Body, BoxError, memory::MemoryBudget};
 use towergate_layers::{client_auth::ClientKeys, timeout::Timeouts};
 use towergate_openai::protocol::OpenAiProtocol;
 
-use crate::{BuildError, Provider, stack, tunnel::CloseTunnels};
+use crate::{BuildError, OpenAiProvider, Provider, stack, tunnel::CloseTunnels};
 
 /// The whole stack, erased once.
 pub(crate) type GatewayService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -28,7 +28,7 @@ pub(crate) type GatewayService = BoxCloneSyncService<Request<Body>, Response<Bod
 #[derive(Clone)]
 pub struct Gateway {
     inner: GatewayService,
-    provider: Provider,
+    provider: Arc<dyn Provider>,
     tunnels: Arc<CloseTunnels>,
 }
 
@@ -36,7 +36,7 @@ pub struct Gateway {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct GatewayBuilder {
-    pub(crate) provider: Option<Provider>,
+    pub(crate) provider: Option<Arc<dyn Provider>>,
     pub(crate) protocol: OpenAiProtocol,
     pub(crate) client_keys: Option<ClientKeys>,
     pub(crate) max_in_flight: Option<usize>,
@@ -66,13 +66,13 @@ impl Gateway {
         }
     }
 
-    /// A gateway in front of the OpenAI that the environment describes; see [`Provider::from_env`].
+    /// A gateway in front of the OpenAI that the environment describes; see [`OpenAiProvider::from_env`].
     ///
     /// # Errors
     ///
     /// Every bad value, named with its variable.
     pub async fn from_env() -> Result<Self, BuildError> {
-        Self::builder().provider(Provider::from_env().await?.build()?).build()
+        Self::builder().provider(OpenAiProvider::from_env().await?.build()?).build()
     }
 
     /// Refuses what is new with a 503, and closes WebSockets (code 1001). What else is under way may
@@ -111,8 +111,8 @@ where
 
 impl GatewayBuilder {
     /// The upstream.
-    pub fn provider(mut self, provider: Provider) -> Self {
-        self.provider = Some(provider);
+    pub fn provider(mut self, provider: impl Provider) -> Self {
+        self.provider = Some(Arc::new(provider));
         self
     }
 

@@ -5,10 +5,10 @@
 //! vocabulary, [`core`].
 //!
 //! ```
-//! use towergate::{Gateway, Provider};
+//! use towergate::{Gateway, OpenAiProvider};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let openai = Provider::openai().api_key("sk-...")?.build()?;
+//! let openai = OpenAiProvider::builder().api_key("sk-...")?.build()?;
 //! let gateway = Gateway::builder().provider(openai).build()?;
 //! // axum:  Router::new().fallback_service(gateway)
 //! // hyper: TowerToHyperService::new(gateway)
@@ -21,6 +21,7 @@ mod client_keys;
 mod error;
 mod gateway;
 mod provider;
+mod registry;
 #[cfg(feature = "server")]
 pub mod server;
 mod stack;
@@ -34,6 +35,9 @@ pub use self::{
     client_keys::{InvalidClientKeyLine, parse_client_keys},
     error::BuildError,
     gateway::{Gateway, GatewayBuilder, ResponseFuture},
-    provider::{Provider, ProviderBuilder},
+    provider::{
+        HealthCheck, OpenAiProvider, OpenAiProviderBuilder, Provider, ProviderService, ServiceProvider,
+    },
+    registry::Registry,
 };
 pub use towergate_core::Body;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use towergate::Provider;
+use towergate::OpenAiProvider;
 use towergate_sim::{Sim, SimServer};
 
 use crate::{cli::DemoArgs, logging, serve, settings::Error};
@@ -11,7 +11,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<ExitCode, Error> {
     logging::init(&args.server.log, args.server.log_format)?;
     // A real socket, so that what is tried is what runs in earnest.
     let sim = SimServer::start(Sim::new()).await?;
-    let provider = Provider::from_env().await?.name("simulated-openai").base_url(&sim.base_url());
+    let provider = OpenAiProvider::from_env().await?.name("simulated-openai").base_url(&sim.base_url());
     let provider = provider.api_key("demo-key")?;
     let code = serve::start(&args.server, provider, |address| {
         println!(

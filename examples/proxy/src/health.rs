@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use towergate::Provider as _;
+
 use crate::{
     cli::{HealthArgs, LogFormat},
     logging,
@@ -14,7 +16,7 @@ pub(crate) async fn run(args: HealthArgs) -> Result<ExitCode, Error> {
     let health = provider.health_check().await;
     if args.json {
         let report = serde_json::json!({
-            "provider": provider.name(),
+            "provider": provider.name().as_str(),
             "healthy": health.healthy,
             "latency_ms": health.latency.as_millis() as u64,
             "models_seen": health.models_seen,

@@ -27,7 +27,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Error> {
 /// Builds and serves until a signal comes; `ready` is told the address.
 pub(crate) async fn start(
     args: &ServerArgs,
-    provider: towergate::ProviderBuilder,
+    provider: towergate::OpenAiProviderBuilder,
     ready: impl FnOnce(std::net::SocketAddr),
 ) -> Result<ExitCode, Error> {
     // Before the gateway: its metrics must find the recorder.

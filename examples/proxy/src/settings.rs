@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use towergate::{
-    Gateway, GatewayBuilder, Provider, ProviderBuilder,
+    Gateway, GatewayBuilder, OpenAiProvider, OpenAiProviderBuilder,
     layers::{client_auth::ClientKeys, timeout::Timeouts},
     parse_client_keys,
     server::{Server, ServerBuilder, telemetry},
@@ -15,8 +15,8 @@ use crate::cli::{ServerArgs, UpstreamArgs};
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The provider that flags and environment describe.
-pub(crate) async fn provider(args: &UpstreamArgs) -> Result<ProviderBuilder, Error> {
-    let mut provider = Provider::from_env().await?;
+pub(crate) async fn provider(args: &UpstreamArgs) -> Result<OpenAiProviderBuilder, Error> {
+    let mut provider = OpenAiProvider::from_env().await?;
     if let Some(url) = &args.base_url {
         provider = provider.base_url(url);
     }
@@ -38,7 +38,7 @@ pub(crate) fn is_configured(args: &UpstreamArgs) -> bool {
 }
 
 /// The gateway in front of that provider.
-pub(crate) fn gateway(args: &ServerArgs, provider: Provider) -> Result<(GatewayBuilder, bool), Error> {
+pub(crate) fn gateway(args: &ServerArgs, provider: OpenAiProvider) -> Result<(GatewayBuilder, bool), Error> {
     let mut gateway = Gateway::builder()
         .provider(provider)
         .max_body(args.max_body)

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::{sync::oneshot, task::JoinHandle};
 use towergate::{
-    Gateway, GatewayBuilder, Provider, ProviderBuilder,
+    Gateway, GatewayBuilder, OpenAiProvider, OpenAiProviderBuilder,
     layers::retry::RetryLayer,
     server::{Report, Server, ServerBuilder},
 };
@@ -29,7 +29,7 @@ pub(crate) struct World {
 pub(crate) struct WorldBuilder {
     sim: Sim,
     base_url: Option<String>,
-    provider: Box<dyn FnOnce(ProviderBuilder) -> ProviderBuilder + Send>,
+    provider: Box<dyn FnOnce(OpenAiProviderBuilder) -> OpenAiProviderBuilder + Send>,
     gateway: Box<dyn FnOnce(GatewayBuilder) -> GatewayBuilder + Send>,
     server: Box<dyn FnOnce(ServerBuilder) -> ServerBuilder + Send>,
 }
@@ -103,7 +103,7 @@ impl WorldBuilder {
 
     pub(crate) fn provider(
         mut self,
-        with: impl FnOnce(ProviderBuilder) -> ProviderBuilder + Send + 'static,
+        with: impl FnOnce(OpenAiProviderBuilder) -> OpenAiProviderBuilder + Send + 'static,
     ) -> Self {
         let before = self.provider;
         self.provider = Box::new(move |provider| with(before(provider)));
@@ -131,7 +131,7 @@ impl WorldBuilder {
     pub(crate) async fn start(self) -> World {
         let upstream = SimServer::start(self.sim.clone()).await.unwrap();
         let url = self.base_url.unwrap_or_else(|| upstream.base_url());
-        let provider = Provider::openai().base_url(&url).api_key(PROVIDER_KEY).unwrap();
+        let provider = OpenAiProvider::builder().base_url(&url).api_key(PROVIDER_KEY).unwrap();
         let provider = (self.provider)(provider).build().unwrap();
         let gateway = (self.gateway)(Gateway::builder().provider(provider)).build().unwrap();
         let server = (self.server)(Server::builder().listen(([127, 0, 0, 1], 0).into()));

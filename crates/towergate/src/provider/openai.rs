@@ -1,58 +1,39 @@
-//! [`Provider`]: an upstream with everything that is its own around it: retry, clocks, credential.
+//! [`OpenAiProvider`]: an OpenAI with everything that is its own around it: retry, clocks, credential.
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
-use tower::util::BoxCloneSyncService;
-use tower_service::Service;
 use towergate_core::{
-    Body, BoxError,
     credentials::{Credential, CredentialSource},
     label::Label,
-    memory::MemoryBudget,
 };
 use towergate_layers::{auth::AuthLayer, retry::RetryLayer, timeout::Timeouts};
-use towergate_openai::{
-    client::{Client, Health},
-    protocol::OpenAiProtocol,
-    service::OpenAi,
-};
+use towergate_openai::service::OpenAi;
 
+use super::{Parts, Provider, ProviderService};
 use crate::{BuildError, stack};
 
 const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
 const PROJECT: HeaderName = HeaderName::from_static("openai-project");
 
-/// The service of a provider, erased once.
-pub(crate) type ProviderService = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
-
-/// An upstream, ready to be routed to. Cheap to clone.
+/// An OpenAI, or a server that speaks its protocol. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Provider {
+pub struct OpenAiProvider {
     name: Label,
     service: ProviderService,
-    leaf: Option<OpenAi>,
+    leaf: OpenAi,
 }
 
-/// Settings of a [`Provider`], each with its default.
+/// Settings of an [`OpenAiProvider`], each with its default.
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct ProviderBuilder {
+pub struct OpenAiProviderBuilder {
     name: Label,
     leaf: towergate_openai::service::Builder,
     auth: Auth,
     fields: Vec<(HeaderName, HeaderValue)>,
     parts: Parts,
-}
-
-/// What the stack around any leaf is made of.
-#[derive(Debug, Clone)]
-pub(crate) struct Parts {
-    pub(crate) timeouts: Timeouts,
-    pub(crate) retry: RetryLayer,
-    pub(crate) protocol: OpenAiProtocol,
-    pub(crate) memory: MemoryBudget,
 }
 
 #[derive(Clone)]
@@ -61,12 +42,12 @@ enum Auth {
     PassThrough,
 }
 
-// === impl Provider ===
+// === impl OpenAiProvider ===
 
-impl Provider {
-    /// An OpenAI, or a server that speaks its protocol.
-    pub fn openai() -> ProviderBuilder {
-        ProviderBuilder {
+impl OpenAiProvider {
+    /// An OpenAI with the default settings.
+    pub fn builder() -> OpenAiProviderBuilder {
+        OpenAiProviderBuilder {
             name: Label::new("openai"),
             leaf: OpenAi::builder(),
             auth: Auth::Source(Arc::new(None::<Credential>)),
@@ -82,9 +63,9 @@ impl Provider {
     /// # Errors
     ///
     /// Every bad value, named with its variable.
-    pub async fn from_env() -> Result<ProviderBuilder, BuildError> {
+    pub async fn from_env() -> Result<OpenAiProviderBuilder, BuildError> {
         let env = towergate_openai::env::OpenAiEnv::from_env()?;
-        let mut provider = Self::openai().base_url(&env.base_url).max_retries(env.max_retries);
+        let mut provider = Self::builder().base_url(&env.base_url).max_retries(env.max_retries);
         if let Some(timeout) = env.timeout {
             provider = provider.timeouts(Timeouts::uniform(timeout));
         }
@@ -99,45 +80,25 @@ impl Provider {
             None => provider,
         })
     }
+}
 
-    /// Any service of the leaf's kind, with the same layers around it. It gets the caller's request
-    /// without the caller's credentials, under the path the client used.
-    pub fn from_service<S>(name: &str, leaf: S) -> Self
-    where
-        S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-    {
-        let name = Label::new(name);
-        let auth = AuthLayer::new(None::<Credential>);
-        Self { service: stack::provider(leaf, &name, auth, Parts::default()), name, leaf: None }
+impl Provider for OpenAiProvider {
+    fn name(&self) -> &Label {
+        &self.name
     }
 
-    /// Its name, as in metrics, logs and the header `x-towergate-provider`.
-    pub fn name(&self) -> &str {
-        self.name.as_str()
-    }
-
-    pub(crate) fn service(&self) -> ProviderService {
+    fn service(&self) -> ProviderService {
         self.service.clone()
     }
 
-    /// Asks for the models, which costs no tokens; retried as any request is.
-    pub async fn health_check(&self) -> Health {
-        Client::new(self.service()).health_check().await
-    }
-
-    /// Refuses what is new. What is under way may end.
-    pub fn close(&self) {
-        if let Some(leaf) = &self.leaf {
-            leaf.close();
-        }
+    fn close(&self) {
+        self.leaf.close();
     }
 }
 
-// === impl ProviderBuilder ===
+// === impl OpenAiProviderBuilder ===
 
-impl ProviderBuilder {
+impl OpenAiProviderBuilder {
     /// Its name in metrics, logs and headers. Default `openai`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = Label::new(name);
@@ -228,7 +189,7 @@ impl ProviderBuilder {
     /// # Errors
     ///
     /// A setting that can't work, named.
-    pub fn build(self) -> Result<Provider, BuildError> {
+    pub fn build(self) -> Result<OpenAiProvider, BuildError> {
         self.parts.timeouts.validate().map_err(BuildError::Timeouts)?;
         let leaf = self
             .leaf
@@ -244,20 +205,7 @@ impl ProviderBuilder {
         let auth =
             fields.fold(auth, |auth, (name, value)| auth.header(name, value)).provider(self.name.clone());
         let service = stack::provider(leaf.clone(), &self.name, auth, self.parts);
-        Ok(Provider { name: self.name, service, leaf: Some(leaf) })
-    }
-}
-
-// === impl Parts ===
-
-impl Default for Parts {
-    fn default() -> Self {
-        Self {
-            timeouts: Timeouts::default(),
-            retry: stack::default_retry(),
-            protocol: OpenAiProtocol::default(),
-            memory: MemoryBudget::new(512 * 1024 * 1024),
-        }
+        Ok(OpenAiProvider { name: self.name, service, leaf })
     }
 }
 

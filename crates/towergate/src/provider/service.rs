@@ -1,0 +1,46 @@
+//! [`ServiceProvider`]: any service as a provider.
+
+use http::{Request, Response};
+use tower_service::Service;
+use towergate_core::{Body, BoxError, credentials::Credential, label::Label};
+use towergate_layers::auth::AuthLayer;
+
+use super::{Parts, Provider, ProviderService};
+use crate::stack;
+
+/// Any service of the leaf's kind, with the layers around it that an [`OpenAiProvider`] has too, at their
+/// defaults. It gets the caller's request without the caller's credentials, under the path that the
+/// client used.
+///
+/// [`OpenAiProvider`]: super::OpenAiProvider
+#[derive(Debug, Clone)]
+pub struct ServiceProvider {
+    name: Label,
+    service: ProviderService,
+}
+
+// === impl ServiceProvider ===
+
+impl ServiceProvider {
+    /// Makes a provider of a service.
+    pub fn new<S>(name: &str, leaf: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        let name = Label::new(name);
+        let auth = AuthLayer::new(None::<Credential>);
+        Self { service: stack::provider(leaf, &name, auth, Parts::default()), name }
+    }
+}
+
+impl Provider for ServiceProvider {
+    fn name(&self) -> &Label {
+        &self.name
+    }
+
+    fn service(&self) -> ProviderService {
+        self.service.clone()
+    }
+}

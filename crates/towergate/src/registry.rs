@@ -1,0 +1,118 @@
+//! [`Registry`]: the providers, by name.
+
+use std::sync::Arc;
+
+use crate::Provider;
+
+/// The providers that a gateway knows, by name, in the order in which they were registered.
+///
+/// ```
+/// use towergate::{OpenAiProvider, Registry};
+///
+/// # fn main() -> Result<(), towergate::BuildError> {
+/// let mut registry = Registry::new();
+/// registry.register("ollama", OpenAiProvider::builder().base_url("http://localhost:11434/v1").build()?);
+/// assert!(registry.get("ollama").is_some());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    providers: Vec<(String, Arc<dyn Provider>)>,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// No provider yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a provider, and gives back the one that had this name before.
+    pub fn register(
+        &mut self,
+        name: impl Into<String>,
+        provider: impl Provider,
+    ) -> Option<Arc<dyn Provider>> {
+        self.register_shared(name, Arc::new(provider))
+    }
+
+    /// Adds a provider that is shared already, and gives back the one that had this name before.
+    pub fn register_shared(
+        &mut self,
+        name: impl Into<String>,
+        provider: Arc<dyn Provider>,
+    ) -> Option<Arc<dyn Provider>> {
+        let name = name.into();
+        match self.providers.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, place)) => Some(std::mem::replace(place, provider)),
+            None => {
+                self.providers.push((name, provider));
+                None
+            }
+        }
+    }
+
+    /// The provider of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Provider>> {
+        self.iter().find(|(known, _)| *known == name).map(|(_, provider)| provider)
+    }
+
+    /// Takes a provider out; what is under way on it goes on.
+    pub fn remove(&mut self, name: &str) -> Option<Arc<dyn Provider>> {
+        let place = self.providers.iter().position(|(known, _)| known == name)?;
+        Some(self.providers.remove(place).1)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Provider>)> {
+        self.providers.iter().map(|(name, provider)| (name.as_str(), provider))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.providers.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.providers.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use towergate_core::{Body, BoxError};
+
+    use super::*;
+    use crate::ServiceProvider;
+
+    fn provider(name: &str) -> ServiceProvider {
+        ServiceProvider::new(
+            name,
+            tower::service_fn(async |_: Request<Body>| Ok::<_, BoxError>(Response::new(Body::empty()))),
+        )
+    }
+
+    #[test]
+    fn names_are_unique_and_keep_their_order() {
+        let mut registry = Registry::new();
+        assert!(registry.is_empty());
+        assert!(registry.register("b", provider("first")).is_none());
+        assert!(registry.register("a", provider("second")).is_none());
+        let before = registry.register("b", provider("third")).unwrap();
+        assert_eq!(before.name().as_str(), "first");
+        let names: Vec<_> =
+            registry.iter().map(|(name, provider)| (name, provider.name().as_str())).collect();
+        assert_eq!(names, [("b", "third"), ("a", "second")]);
+        assert_eq!(registry.get("a").unwrap().name().as_str(), "second");
+        assert_eq!(registry.remove("b").unwrap().name().as_str(), "third");
+        assert!(registry.get("b").is_none() && registry.remove("b").is_none());
+        assert_eq!(registry.len(), 1);
+    }
+}
