@@ -10,12 +10,14 @@
 //! | [`Attempt`] | request | retry | trace, metrics, leaf |
 //! | [`MaxAttempts`] | request | router | retry |
 //! | [`Standby`] | request | router | retry |
+//! | [`AttemptClocks`] | request | router | attempt timeout |
 //! | [`ClientName`] | request | client auth | trace, metrics |
 //! | [`Downstream`] | request | the server's guarded IO | metrics, intake |
 //! | [`Upgrade`] | request | the tunnel's edge | leaf |
 //! | [`CallerCredential`] | request, response | auth, in pass-through mode | respond |
 //! | [`Credential`](crate::credentials::Credential) | response | auth, on 400 and above | respond, which removes it |
 //! | [`Answered`] | response | leaf | respond, metrics |
+//! | [`Served`] | response | router | respond |
 //! | [`Class`](crate::Class) | response | commit | retry, respond |
 //! | [`RetryAfter`](crate::classify::RetryAfter) | response | commit | retry, respond |
 //! | [`Arc<StreamState>`](crate::StreamState) | response | leaf | commit, timeout, metrics, respond |
@@ -64,6 +66,18 @@ pub struct MaxAttempts(pub NonZeroU32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standby;
 
+/// The clocks of an attempt that stand in place of the provider's own: those of the model, or a shorter
+/// one while another provider stands ready. What is not set stays the provider's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AttemptClocks {
+    /// How long the head may take.
+    pub head: Option<Duration>,
+    /// How long the first event of a stream may take after the head.
+    pub first_event: Option<Duration>,
+    /// The longest gap between two events.
+    pub idle: Option<Duration>,
+}
+
 /// The credential that this answer refused is set aside, and the provider has another one: the same
 /// request may be repeated at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,11 +102,22 @@ pub struct Answered {
     pub provider: Label,
 }
 
+/// Which of several candidates an answer came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// The model that the upstream was asked for; none where the request named none.
+    pub model: Option<HeaderValue>,
+    /// How many candidates were given up before it.
+    pub fallbacks: u32,
+}
+
 /// The retry layer would have retried this answer, and did not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GaveUp {
     /// The attempts, or the retry budget, were used up.
     Exhausted,
+    /// Another provider stands ready, and this one would have to be waited for.
+    HandedOver,
     /// The upstream asked for a longer wait than is allowed, or than the deadline leaves: the
     /// client may well come again after it.
     WaitTooLong,
@@ -269,6 +294,7 @@ pub fn carry_over(from: &Extensions) -> Extensions {
     copy::<Patience>(from, &mut to);
     copy::<MaxAttempts>(from, &mut to);
     copy::<Standby>(from, &mut to);
+    copy::<AttemptClocks>(from, &mut to);
     copy::<ClientName>(from, &mut to);
     copy::<Downstream>(from, &mut to);
     copy::<CallerCredential>(from, &mut to);

@@ -25,6 +25,10 @@ pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 pub const X_TOWERGATE_PROVIDER: HeaderName = HeaderName::from_static("x-towergate-provider");
 /// How many attempts it took, over all providers.
 pub const X_TOWERGATE_ATTEMPTS: HeaderName = HeaderName::from_static("x-towergate-attempts");
+/// The model that the provider was asked for.
+pub const X_TOWERGATE_MODEL: HeaderName = HeaderName::from_static("x-towergate-model");
+/// How many candidates were given up before the one that answered.
+pub const X_TOWERGATE_FALLBACKS: HeaderName = HeaderName::from_static("x-towergate-fallbacks");
 /// Milliseconds until the head that were not spent waiting for an upstream.
 pub const X_TOWERGATE_OVERHEAD_MS: HeaderName = HeaderName::from_static("x-towergate-overhead-ms");
 

@@ -24,6 +24,8 @@ pub struct Route {
     pub holds_answer: bool,
     /// Whether it may be asked for under its bare path too, without the base path.
     pub bare: bool,
+    /// Whether any provider may serve it: it names nothing that is kept at one of them.
+    pub stateless: bool,
 }
 
 /// How a request body is read.
@@ -52,6 +54,9 @@ pub struct Facts {
     pub silent_head: bool,
     /// Whether the first event may be silent for as long as the model thinks.
     pub silent_first_event: bool,
+    /// Whether it refers to something that only one provider keeps: a file, a conversation, an earlier
+    /// answer.
+    pub bound: bool,
 }
 
 // === impl Facts ===
@@ -68,6 +73,7 @@ impl Facts {
             include_usage: false,
             silent_head: route.generates,
             silent_first_event: false,
+            bound: !route.stateless,
         }
     }
 }

@@ -102,6 +102,7 @@ impl ReadRequest for OpenAiProtocol {
             silent_head: route.generates && !request.stream,
             silent_first_event: (route.generates || request.stream)
                 && request.reasoning.unwrap_or_else(thinks),
+            bound: request.refers || !route.stateless,
             ..self.facts(route)
         })
     }

@@ -38,6 +38,7 @@ static CHAT: Route = Route {
     generates: true,
     holds_answer: true,
     bare: true,
+    stateless: true,
 };
 static UPLOAD: Route =
     Route { name: "audio.transcriptions", index: 1, reads: Reads::Nothing, ..copy_of_chat() };
@@ -53,6 +54,7 @@ const fn copy_of_chat() -> Route {
         generates: true,
         holds_answer: true,
         bare: false,
+        stateless: true,
     }
 }
 

@@ -26,6 +26,7 @@ const fn row(name: &'static str, index: usize, reads: Reads, bare: bool) -> Rout
         generates: true,
         holds_answer: true,
         bare,
+        stateless: true,
     }
 }
 

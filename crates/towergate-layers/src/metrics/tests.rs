@@ -24,6 +24,7 @@ static CHAT: Route = Route {
     generates: true,
     holds_answer: true,
     bare: true,
+    stateless: true,
 };
 
 /// What was recorded: `name{label=value,...}`, and the number, or the count of a histogram.

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use towergate_core::{
     Class, Clock, Error, ErrorKind, Origin,
     classify::RetryAfter,
-    context::{Answered, CallerCredential, Failed, GaveUp, RequestRecord},
+    context::{Answered, CallerCredential, Failed, GaveUp, RequestRecord, Served},
     headers::{
         PROXY_STATUS, RETRY_AFTER_MS, X_REQUEST_ID, X_SHOULD_RETRY, X_TOWERGATE_ATTEMPTS,
-        X_TOWERGATE_OVERHEAD_MS, X_TOWERGATE_PROVIDER, X_UPSTREAM_REQUEST_ID,
+        X_TOWERGATE_FALLBACKS, X_TOWERGATE_MODEL, X_TOWERGATE_OVERHEAD_MS, X_TOWERGATE_PROVIDER,
+        X_UPSTREAM_REQUEST_ID,
     },
     label::Label,
     protocol::RenderError,
@@ -198,19 +199,34 @@ impl Exchange {
             .extensions()
             .get::<Answered>()
             .and_then(|answered| HeaderValue::from_str(answered.provider.as_str()).ok());
+        let served = response.extensions_mut().remove::<Served>();
         let headers = response.headers_mut();
+        if let Some(Served { model, fallbacks }) = served {
+            if let Some(model) = model {
+                headers.insert(X_TOWERGATE_MODEL, model);
+            }
+            headers.insert(X_TOWERGATE_FALLBACKS, number(fallbacks));
+        }
         if let Some(provider) = provider {
             headers.insert(X_TOWERGATE_PROVIDER, provider);
         }
         match self.record.attempts() {
             0 => {}
-            1 => drop(headers.insert(X_TOWERGATE_ATTEMPTS, HeaderValue::from_static("1"))),
-            attempts => drop(headers.insert(X_TOWERGATE_ATTEMPTS, attempts.into())),
+            attempts => drop(headers.insert(X_TOWERGATE_ATTEMPTS, number(attempts))),
         }
         let own = self.started.elapsed().saturating_sub(self.record.upstream_time());
         if let Some(own) = milliseconds(own) {
             headers.insert(X_TOWERGATE_OVERHEAD_MS, own);
         }
+    }
+}
+
+/// The usual ones cost nothing.
+fn number(number: u32) -> HeaderValue {
+    match number {
+        0 => HeaderValue::from_static("0"),
+        1 => HeaderValue::from_static("1"),
+        _ => number.into(),
     }
 }
 

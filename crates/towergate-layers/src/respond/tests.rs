@@ -8,7 +8,7 @@ use tower::{ServiceExt as _, service_fn};
 use towergate_core::{
     Body as CoreBody, Class, Clock, Outcome, Route,
     classify::RetryAfter,
-    context::{Answered, CallerCredential, Failed, GaveUp},
+    context::{Answered, CallerCredential, Failed, GaveUp, Served},
     label::Label,
 };
 
@@ -231,6 +231,16 @@ async fn a_503_that_asks_to_wait_stays_one() {
     })
     .await;
     assert_eq!(header(&answer, "retry-after").unwrap(), "3");
+}
+
+#[tokio::test]
+async fn who_served_is_said() {
+    let answer = upstream(200, |response| {
+        response.extensions_mut().insert(Served { model: Some(HeaderValue::from_static("m")), fallbacks: 2 });
+    })
+    .await;
+    assert_eq!(header(&answer, "x-towergate-model").unwrap(), "m");
+    assert_eq!(header(&answer, "x-towergate-fallbacks").unwrap(), "2");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@
 //!
 //! | | reads | writes |
 //! |---|---|---|
-//! | request extensions | [`Deadline`], [`Patience`], [`MaxAttempts`], [`CallerCredential`] | [`Attempt`]; the [`RequestRecord`]'s attempts, waits, and whether one may have been billed |
+//! | request extensions | [`Deadline`], [`Patience`], [`MaxAttempts`], [`Standby`], [`CallerCredential`] | [`Attempt`]; the [`RequestRecord`]'s attempts, waits, and whether one may have been billed |
 //! | request headers | the one named by [`unfunded_when`](RetryLayer::unfunded_when) | – |
 //! | request body | – | a stream is kept, up to a cap, as it is sent |
 //! | response extensions | [`Class`], [`RetryAfter`] (else status and headers) | [`GaveUp`] |
@@ -26,7 +26,8 @@
 //! - **A failure that the [`RetryPolicy`] would repeat** is dropped, and the next attempt follows
 //!   after the wait: the time that the upstream asked for, exactly, else 1 s, 2 s, 4 s and so on.
 //! - **A failure that cannot be repeated** goes out as it is. If it is an answer, its [`GaveUp`] says
-//!   why: no attempt or no budget left, a wait that is too long or that the request's deadline does
+//!   why: no attempt or no budget left, another provider that stands ready where this one would have to be
+//!   waited for ([`Standby`]: after a clock that ran out, a wait that was asked for, no connection), a wait that is too long or that the request's deadline does
 //!   not leave room for, a body that can't be sent again (also where the answer came before the
 //!   upload was over), or a possible second bill. The official clients retry on their own, and
 //!   attempts multiply; so the header `x-should-retry: false` stops them, but not where only the
@@ -92,6 +93,7 @@
 //! [`Patience`]: towergate_core::context::Patience
 //! [`RequestRecord`]: towergate_core::context::RequestRecord
 //! [`RetryAfter`]: towergate_core::classify::RetryAfter
+//! [`Standby`]: towergate_core::context::Standby
 //! [`carry_over`]: towergate_core::context::carry_over
 
 mod attempt;

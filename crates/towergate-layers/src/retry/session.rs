@@ -14,7 +14,9 @@ use tokio::time::{Instant, Sleep, sleep};
 use towergate_core::{
     Body, BoxError, Class, Error, Facts,
     classify::RetryAfter,
-    context::{Attempt, CallerCredential, Deadline, GaveUp, Patience, RequestId, RequestRecord, carry_over},
+    context::{
+        Attempt, CallerCredential, Deadline, GaveUp, Patience, RequestId, RequestRecord, Standby, carry_over,
+    },
     headers::X_SHOULD_RETRY,
 };
 
@@ -76,6 +78,11 @@ impl Session {
         let asked = asked_wait(result);
         if asked.is_some_and(|wait| wait > settings.max_retry_after || !fits(wait)) {
             return Err(GaveUp::WaitTooLong);
+        }
+        let standby = request.extensions().get::<Standby>().is_some();
+        if standby && (asked.is_some() || matches!(reason, Reason::Timeout(_) | Reason::Connect)) {
+            // Another provider answers sooner than this one would.
+            return Err(GaveUp::HandedOver);
         }
         if self.attempt.get() >= self.shared.max_attempts(request.extensions()) {
             return Err(GaveUp::Exhausted);

@@ -14,7 +14,11 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
-use towergate_core::{Body, BoxError, Clock, Error, Facts, StreamState, context::Deadline, label::Label};
+use towergate_core::{
+    Body, BoxError, Clock, Error, Facts, StreamState,
+    context::{AttemptClocks, Deadline},
+    label::Label,
+};
 
 use super::{
     Timeouts,
@@ -110,6 +114,10 @@ where
             None => later(started, self.timeouts.total()),
         };
         let facts = req.extensions().get::<Arc<Facts>>().cloned();
+        let timeouts = match req.extensions().get() {
+            Some(clocks) => self.timeouts.overridden(clocks),
+            None::<&AttemptClocks> => self.timeouts,
+        };
         let mut upload = None;
         let req = req.map(|body| {
             if is_whole(&body) {
@@ -120,7 +128,7 @@ where
         });
         AttemptFuture {
             inner: self.inner.call(req),
-            limits: Limits { timeouts: self.timeouts, deadline, provider: self.provider.clone() },
+            limits: Limits { timeouts, deadline, provider: self.provider.clone() },
             facts,
             upload,
             started,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use towergate_core::{Clock, Error, ErrorKind, Facts};
+use towergate_core::{Clock, Error, ErrorKind, Facts, context::AttemptClocks};
 
 /// How long the clocks run.
 ///
@@ -144,6 +144,15 @@ impl Timeouts {
     pub(super) fn first_piece(&self, facts: Option<&Facts>) -> Option<Duration> {
         let silent = self.head.is_none() && facts.is_some_and(|facts| facts.silent_head);
         (!silent).then(|| self.idle())
+    }
+
+    /// With the clocks that are set in `clocks` in place of these.
+    #[must_use]
+    pub fn overridden(mut self, clocks: &AttemptClocks) -> Self {
+        self.head = clocks.head.or(self.head);
+        self.first_event = clocks.first_event.or(self.first_event);
+        self.idle = clocks.idle.or(self.idle);
+        self
     }
 
     /// Finds what cannot work.

@@ -27,7 +27,8 @@
 //! * [`TotalTimeoutLayer`] sets [`Deadline`](towergate_core::context::Deadline), unless an earlier
 //!   one is there, and [`Patience`](towergate_core::context::Patience), where a
 //!   [header](TotalTimeoutLayer::patience_headers) tells it.
-//! * [`AttemptTimeoutLayer`] reads `Deadline` and `Arc<Facts>` of the request, and
+//! * [`AttemptTimeoutLayer`] reads `Deadline`, `Arc<Facts>` and
+//!   [`AttemptClocks`](towergate_core::context::AttemptClocks) (in place of its own clocks) of the request, and
 //!   `Arc<StreamState>` of the response. Without a `Deadline` its own total bounds the attempt.
 //!
 //! # What happens

@@ -18,7 +18,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_service::Service;
 use towergate_core::{
     Body, BoxError, Clock, Error, ErrorKind, Facts, Phase, Route, StreamState,
-    context::{Deadline, Patience},
+    context::{AttemptClocks, Deadline, Patience},
     label::Label,
     route::Reads,
     stream::AnswerKind,
@@ -36,6 +36,7 @@ static ROUTE: Route = Route {
     generates: true,
     holds_answer: true,
     bare: true,
+    stateless: true,
 };
 
 fn s(seconds: u64) -> Duration {
@@ -124,6 +125,20 @@ async fn the_head_clock_follows_what_is_asked_for() {
     assert_eq!(run(default, None).await, (Clock::Total, s(600)), "nothing is known");
     assert_eq!(run(default.with_head(s(7)), Some(whole)).await, (Clock::Head, s(7)));
     assert_eq!(run(Timeouts::uniform(s(9)), None).await, (Clock::Head, s(9)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_requests_own_clocks_stand_in_place_of_the_layers() {
+    let mut request = request(None);
+    request.extensions_mut().insert(AttemptClocks { head: Some(s(3)), ..AttemptClocks::default() });
+    let service = AttemptTimeoutLayer::new(&Timeouts::default().with_head(s(9))).layer(silent());
+    assert_eq!(clock_of(service.oneshot(request)).await, (Clock::Head, s(3)));
+    let timeouts = Timeouts::default().with_head(s(1)).with_idle(s(2));
+    let set = AttemptClocks { first_event: Some(s(4)), idle: Some(s(5)), ..AttemptClocks::default() };
+    assert_eq!(
+        timeouts.overridden(&set),
+        Timeouts::default().with_head(s(1)).with_first_event(s(4)).with_idle(s(5))
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,6 +24,7 @@ static CHAT: Route = Route {
     generates: true,
     holds_answer: true,
     bare: true,
+    stateless: true,
 };
 
 fn facts(model: &str) -> Arc<Facts> {

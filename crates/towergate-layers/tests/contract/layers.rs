@@ -32,6 +32,7 @@ const ROUTE: Route = Route {
     generates: false,
     holds_answer: false,
     bare: false,
+    stateless: true,
 };
 static OTHER: Route = ROUTE;
 

@@ -3,7 +3,8 @@
 //! One pass over the bytes, at about the speed of memory for what is large (prompts, images): only
 //! the top level is looked at, nothing is built, and the bytes go upstream as they came. Read are
 //! `model`, `stream`, `stream_options.include_usage`, `reasoning_effort` and `reasoning` (for the
-//! clocks: a model that thinks is silent), and `stream_format` for speech.
+//! clocks: a model that thinks is silent), `stream_format` for speech, and for responses what they
+//! refer to (`previous_response_id`, `conversation`, `prompt`): only one provider keeps it.
 //!
 //! Refused is only what cannot be a request: what is not JSON, not an object, lacks a `model` that
 //! the route requires, or has one that is no string; and a duplicate of a key that is read (escapes
@@ -25,12 +26,16 @@
 //! ```
 
 mod models;
+mod splice;
 
 use std::borrow::Cow;
 
 use towergate_core::{Error, ErrorKind, Route};
 
-pub use self::models::{MODELS, is_known_to_think};
+pub use self::{
+    models::{MODELS, is_known_to_think},
+    splice::set_model,
+};
 use crate::json::{Fault, Reader, decode};
 
 /// What a request body says.
@@ -46,6 +51,8 @@ pub struct Request<'a> {
     /// Whether reasoning is asked for (`reasoning_effort`, `reasoning`), or expressly not; none
     /// where it is left to the model.
     pub reasoning: Option<bool>,
+    /// Whether it refers to an earlier response, a conversation or a stored prompt.
+    pub refers: bool,
 }
 
 /// Reads a body.
@@ -71,6 +78,7 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
     let mut request = Request::default();
     let mut model = None;
     let mut seen = Seen::default();
+    let is_response = route.name.starts_with("responses");
     reader
         .object(|key, value| {
             match key {
@@ -95,6 +103,18 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
                         }
                         Ok(())
                     })?;
+                }
+                b"previous_response_id" if is_response => {
+                    seen.once("previous_response_id");
+                    request.refers |= value.skip()? != b"null";
+                }
+                b"conversation" if is_response => {
+                    seen.once("conversation");
+                    request.refers |= value.skip()? != b"null";
+                }
+                b"prompt" if is_response => {
+                    seen.once("prompt");
+                    request.refers |= value.skip()? != b"null";
                 }
                 b"reasoning_effort" => {
                     seen.once("reasoning_effort");
@@ -148,7 +168,7 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
 /// The keys read so far.
 #[derive(Default)]
 struct Seen {
-    keys: [&'static str; 6],
+    keys: [&'static str; 9],
     count: usize,
     twice: Option<&'static str>,
 }

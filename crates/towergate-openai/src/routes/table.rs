@@ -30,6 +30,7 @@ const fn row(verb: Verb, name: &'static str, template: &'static str) -> Row {
         generates: false,
         holds_answer: true,
         bare: true,
+        stateless: false,
     };
     Row { verb, route }
 }
@@ -50,6 +51,12 @@ impl Row {
 
     const fn generates(mut self) -> Self {
         self.route.generates = true;
+        self
+    }
+
+    /// Names nothing that is kept at one provider.
+    const fn stateless(mut self) -> Self {
+        self.route.stateless = true;
         self
     }
 
@@ -76,6 +83,7 @@ const fn copy(route: &Route, index: usize) -> Route {
         generates: route.generates,
         holds_answer: route.holds_answer,
         bare: route.bare,
+        stateless: route.stateless,
     }
 }
 
@@ -101,17 +109,17 @@ const fn verbs() -> [Verb; ROWS] {
 
 /// A family (one first segment) stands together; in it, what is literal comes before `{id}`.
 const SPECS: &[Row] = &[
-    json("chat.completions", "/chat/completions").with_model().generates(),
+    json("chat.completions", "/chat/completions").with_model().generates().stateless(),
     row(Get, "chat.completions.list", "/chat/completions"),
     row(Get, "chat.completions.get", "/chat/completions/{id}"),
     json("chat.completions.update", "/chat/completions/{id}"),
     row(Delete, "chat.completions.delete", "/chat/completions/{id}"),
     row(Get, "chat.completions.messages", "/chat/completions/{id}/messages"),
-    json("completions", "/completions").with_model().generates(),
-    json("responses", "/responses").generates(),
+    json("completions", "/completions").with_model().generates().stateless(),
+    json("responses", "/responses").generates().stateless(),
     row(Get, "responses.connect", "/responses").unheld(),
-    json("responses.input_tokens", "/responses/input_tokens"),
-    json("responses.compact", "/responses/compact").generates(),
+    json("responses.input_tokens", "/responses/input_tokens").stateless(),
+    json("responses.compact", "/responses/compact").generates().stateless(),
     row(Get, "responses.get", "/responses/{id}"),
     row(Delete, "responses.delete", "/responses/{id}"),
     row(Post, "responses.cancel", "/responses/{id}/cancel"),
@@ -124,21 +132,21 @@ const SPECS: &[Row] = &[
     row(Get, "conversations.items.list", "/conversations/{id}/items"),
     row(Get, "conversations.items.get", "/conversations/{id}/items/{item}"),
     row(Delete, "conversations.items.delete", "/conversations/{id}/items/{item}"),
-    json("embeddings", "/embeddings").with_model(),
-    json("moderations", "/moderations"),
-    json("audio.speech", "/audio/speech").with_model().generates().unheld(),
-    row(Post, "audio.transcriptions", "/audio/transcriptions").generates().unheld(),
-    row(Post, "audio.translations", "/audio/translations").generates().unheld(),
+    json("embeddings", "/embeddings").with_model().stateless(),
+    json("moderations", "/moderations").stateless(),
+    json("audio.speech", "/audio/speech").with_model().generates().unheld().stateless(),
+    row(Post, "audio.transcriptions", "/audio/transcriptions").generates().unheld().stateless(),
+    row(Post, "audio.translations", "/audio/translations").generates().unheld().stateless(),
     row(Post, "audio.voices", "/audio/voices"),
     row(Post, "audio.voice_consents.create", "/audio/voice_consents"),
     row(Get, "audio.voice_consents.list", "/audio/voice_consents"),
     row(Get, "audio.voice_consents.get", "/audio/voice_consents/{id}"),
     json("audio.voice_consents.update", "/audio/voice_consents/{id}"),
     row(Delete, "audio.voice_consents.delete", "/audio/voice_consents/{id}"),
-    json("images.generations", "/images/generations").generates().unheld(),
-    json("images.edits", "/images/edits").generates().unheld(),
-    row(Post, "images.variations", "/images/variations").generates().unheld(),
-    row(Get, "models.list", "/models"),
+    json("images.generations", "/images/generations").generates().unheld().stateless(),
+    json("images.edits", "/images/edits").generates().unheld().stateless(),
+    row(Post, "images.variations", "/images/variations").generates().unheld().stateless(),
+    row(Get, "models.list", "/models").stateless(),
     row(Get, "models.get", "/models/{id}"),
     row(Delete, "models.delete", "/models/{id}"),
     // Namespaced ids (`meta-llama/Llama-3`) are sent with their slash by some clients.

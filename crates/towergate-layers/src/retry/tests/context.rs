@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Version};
 use tower_test::mock;
 use towergate_core::{
     Clock,
-    context::{MaxAttempts, RequestId, RequestRecord},
+    context::{MaxAttempts, RequestId, RequestRecord, Standby},
 };
 
 use super::*;
@@ -76,6 +76,27 @@ async fn a_request_can_be_given_fewer_attempts_but_not_more() {
         let answer = upstream.call(&exact(), request).await.unwrap();
         assert_eq!(gave_up(&answer), Some(GaveUp::Exhausted));
         assert_eq!(upstream.calls().len(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_another_stands_ready_nothing_is_waited_for_here() {
+    let asked = || {
+        let mut answer = answer(429).unwrap();
+        answer.headers_mut().insert("retry-after", HeaderValue::from_static("2"));
+        Ok(answer)
+    };
+    let failures: [fn() -> Answer; 2] =
+        [|| Err(Error::timeout(Clock::Head, Duration::from_secs(1))), || failed(ErrorKind::Connect)];
+    for (first, calls) in [(asked(), 1), (failures[0](), 1), (failures[1](), 1), (answer(500), 2)] {
+        let mut request = request();
+        request.extensions_mut().insert(Standby);
+        let upstream = Upstream::new([first]);
+        let result = upstream.call(&exact(), request).await;
+        if let (1, Ok(answer)) = (calls, &result) {
+            assert_eq!(gave_up(answer), Some(GaveUp::HandedOver));
+        }
+        assert_eq!(upstream.calls().len(), calls);
     }
 }
 
