@@ -60,6 +60,7 @@
 //!     generates: false,
 //!     holds_answer: false,
 //!     bare: false,
+//!     stateless: true,
 //! };
 //! impl Routes for Echo {
 //!     fn route(&self, _: &Method, _: &str) -> &'static Route { &ECHO }
