@@ -26,6 +26,9 @@ pub enum BuildError {
     /// A clock.
     #[error("{0}")]
     Timeouts(Error),
+    /// Who serves what cannot be.
+    #[error("routing: {0}")]
+    Routing(String),
     /// There is no provider.
     #[error("a gateway needs a provider: GatewayBuilder::provider")]
     NoProvider,

@@ -16,7 +16,9 @@ use towergate_core::{Body, BoxError, memory::MemoryBudget};
 use towergate_layers::{client_auth::ClientKeys, timeout::Timeouts};
 use towergate_openai::protocol::OpenAiProtocol;
 
-use crate::{BuildError, OpenAiProvider, Provider, stack, tunnel::CloseTunnels};
+use crate::{
+    BuildError, OpenAiProvider, Provider, Registry, Routing, router::Router, stack, tunnel::CloseTunnels,
+};
 
 /// The whole stack, erased once.
 pub(crate) type GatewayService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -28,7 +30,7 @@ pub(crate) type GatewayService = BoxCloneSyncService<Request<Body>, Response<Bod
 #[derive(Clone)]
 pub struct Gateway {
     inner: GatewayService,
-    provider: Arc<dyn Provider>,
+    registry: Registry,
     tunnels: Arc<CloseTunnels>,
 }
 
@@ -36,7 +38,7 @@ pub struct Gateway {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct GatewayBuilder {
-    pub(crate) provider: Option<Arc<dyn Provider>>,
+    pub(crate) routing: Option<Routing>,
     pub(crate) protocol: OpenAiProtocol,
     pub(crate) client_keys: Option<ClientKeys>,
     pub(crate) max_in_flight: Option<usize>,
@@ -55,7 +57,7 @@ impl Gateway {
     /// A gateway with the default settings; it needs a [provider](GatewayBuilder::provider).
     pub fn builder() -> GatewayBuilder {
         GatewayBuilder {
-            provider: None,
+            routing: None,
             protocol: OpenAiProtocol::default(),
             client_keys: None,
             max_in_flight: None,
@@ -78,14 +80,14 @@ impl Gateway {
     /// Refuses what is new with a 503, and closes WebSockets (code 1001). What else is under way may
     /// end.
     pub fn close(&self) {
-        self.provider.close();
+        self.registry.iter().for_each(|(_, provider)| provider.close());
         self.tunnels.close();
     }
 }
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("provider", &self.provider).finish_non_exhaustive()
+        f.debug_struct("Gateway").field("registry", &self.registry).finish_non_exhaustive()
     }
 }
 
@@ -110,9 +112,14 @@ where
 // === impl GatewayBuilder ===
 
 impl GatewayBuilder {
-    /// The upstream.
-    pub fn provider(mut self, provider: impl Provider) -> Self {
-        self.provider = Some(Arc::new(provider));
+    /// The upstream, where there is one.
+    pub fn provider(self, provider: impl Provider) -> Self {
+        self.routing(Routing::single(provider))
+    }
+
+    /// The upstreams, and who of them serves what.
+    pub fn routing(mut self, routing: Routing) -> Self {
+        self.routing = Some(routing);
         self
     }
 
@@ -159,12 +166,14 @@ impl GatewayBuilder {
     ///
     /// # Errors
     ///
-    /// No provider, or a clock that can't work.
+    /// No provider, a routing that contradicts itself, or a clock that can't work.
     pub fn build(self) -> Result<Gateway, BuildError> {
-        let provider = self.provider.clone().ok_or(BuildError::NoProvider)?;
+        let routing = self.routing.as_ref().ok_or(BuildError::NoProvider)?;
+        let router = Router::new(routing, self.protocol.clone(), self.memory.clone())?;
+        let registry = routing.registry().clone();
         self.timeouts.validate().map_err(BuildError::Timeouts)?;
         let tunnels = Arc::new(CloseTunnels::new());
-        Ok(Gateway { inner: stack::gateway(provider.service(), &self, &tunnels), provider, tunnels })
+        Ok(Gateway { inner: stack::gateway(router, &self, &tunnels), registry, tunnels })
     }
 }
 

@@ -22,6 +22,7 @@ mod error;
 mod gateway;
 mod provider;
 mod registry;
+mod router;
 #[cfg(feature = "server")]
 pub mod server;
 mod stack;
@@ -36,8 +37,10 @@ pub use self::{
     error::BuildError,
     gateway::{Gateway, GatewayBuilder, ResponseFuture},
     provider::{
-        HealthCheck, OpenAiProvider, OpenAiProviderBuilder, Provider, ProviderService, ServiceProvider,
+        Availability, HealthCheck, OpenAiProvider, OpenAiProviderBuilder, Provider, ProviderService,
+        ServiceProvider,
     },
     registry::Registry,
+    router::{Candidate, Routing, ServedModel},
 };
 pub use towergate_core::Body;

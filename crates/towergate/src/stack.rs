@@ -26,6 +26,7 @@ use crate::{
     GatewayBuilder,
     gateway::GatewayService,
     provider::{Parts, ProviderService},
+    router::Router,
     tunnel::{CloseTunnels, TunnelLayer},
 };
 
@@ -38,7 +39,7 @@ const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count
 
 /// What every request passes, outermost first.
 pub(crate) fn gateway(
-    router: ProviderService,
+    router: Router,
     settings: &GatewayBuilder,
     close: &Arc<CloseTunnels>,
 ) -> GatewayService {

@@ -113,5 +113,6 @@ pub use self::{
     budget::BudgetConfig,
     layer::RetryLayer,
     policy::{Attempted, DefaultPolicy, Reason, RetryPolicy, Verdict},
+    replay::replayable,
     service::{ResponseFuture, Retry},
 };

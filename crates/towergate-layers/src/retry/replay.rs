@@ -25,7 +25,8 @@ pin_project! {
 
 /// Keeps a streamed body for a second attempt, up to `cap` bytes and as far as `memory` allows;
 /// else leaves it as it is.
-pub(super) fn replayable(body: Body, cap: usize, memory: Option<&MemoryBudget>) -> Body {
+#[must_use]
+pub fn replayable(body: Body, cap: usize, memory: Option<&MemoryBudget>) -> Body {
     // Collected, or made replayable further out: by a router that fails over.
     if body.try_clone().is_some() {
         return body;

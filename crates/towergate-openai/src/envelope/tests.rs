@@ -111,6 +111,17 @@ fn quota_is_told_from_rate() {
     assert_eq!(classify(402, ""), Class::QuotaExhausted);
     assert_eq!(classify(401, r#"{"error":{"code":"insufficient_quota"}}"#), Class::AuthRefused);
     assert_eq!(classify(403, r#"{"error":{"message":"no"}}"#), Class::CallerError);
+    for error in [
+        r#"{"code":"context_length_exceeded","message":"x"}"#,
+        r#"{"type":"exceed_context_size_error","message":"x"}"#,
+        r#"{"code":400,"message":"This model's maximum context length is 2048 tokens."}"#,
+    ] {
+        assert_eq!(classify(400, &format!(r#"{{"error":{error}}}"#)), Class::ContextLength, "{error}");
+    }
+    for code in ["content_policy_violation", "content_filter", "moderation_blocked"] {
+        let error = format!(r#"{{"error":{{"code":"{code}","message":"x"}}}}"#);
+        assert_eq!(classify(400, &error), Class::ContentPolicy, "{code}");
+    }
     assert_eq!(classify(400, r#"{"error":{"code":"billing_hard_limit_reached"}}"#), Class::QuotaExhausted);
     assert_eq!(classify(500, r#"{"error":{"code":"insufficient_quota"}}"#), Class::ServerError);
     assert_eq!(classify(200, r#"{"error":{"code":"insufficient_quota"}}"#), Class::Success);

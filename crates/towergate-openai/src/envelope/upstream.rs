@@ -26,6 +26,15 @@ const QUOTA: [&str; 8] = [
     "quota_exceeded",
 ];
 
+/// Codes, and types, of a request that is longer than the model's context (the second is llama.cpp's).
+const CONTEXT_LENGTH: [&str; 2] = ["context_length_exceeded", "exceed_context_size_error"];
+/// What vLLM, which has no code for it, says then, in OpenAI's own words.
+const TOO_LONG: &str = "maximum context length is";
+
+/// Codes, and types, of a request that was refused for its content.
+const CONTENT_POLICY: [&str; 4] =
+    ["content_filter", "content_policy_violation", "moderation_blocked", "responsible_ai_policy_violation"];
+
 /// An upstream's error, read tolerantly.
 ///
 /// Understood are `{"error": {…}}`, `{"error": "text"}`, an array of those (Gemini), the fields at
@@ -125,6 +134,20 @@ impl ErrorBody {
         self.labels().any(|label| QUOTA.contains(&label))
     }
 
+    /// What a refusal means beyond its status.
+    fn class(&self) -> Option<Class> {
+        let is = |codes: &[&str]| self.labels().any(|label| codes.contains(&label));
+        if self.is_quota() {
+            Some(Class::QuotaExhausted)
+        } else if is(&CONTEXT_LENGTH) || self.message.as_deref().is_some_and(|text| text.contains(TOO_LONG)) {
+            Some(Class::ContextLength)
+        } else if is(&CONTENT_POLICY) {
+            Some(Class::ContentPolicy)
+        } else {
+            None
+        }
+    }
+
     /// The status it would have had as an answer of its own: the one it names, else by its code and
     /// type; 500 where neither is known.
     #[must_use]
@@ -155,8 +178,9 @@ pub fn classify(status: StatusCode, body: Option<&[u8]>) -> Class {
         // Groq: no capacity in the flex tier.
         498 => Class::RateLimited,
         401 => Class::AuthRefused,
-        400..500 if body.and_then(ErrorBody::parse).is_some_and(|error| error.is_quota()) => {
-            Class::QuotaExhausted
+        400..500 => {
+            let error = body.and_then(ErrorBody::parse);
+            error.and_then(|error| error.class()).unwrap_or_else(|| Class::of_status(status))
         }
         _ => Class::of_status(status),
     }

@@ -7,14 +7,13 @@ use crate::json::Reader;
 /// The body with another `model`; none where it is no object, or has no `model`.
 ///
 /// ```
-/// use bytes::Bytes;
 /// use towergate_openai::request::set_model;
 ///
-/// let body = Bytes::from_static(br#"{ "model" : "fast", "n": 1e0 }"#);
-/// assert_eq!(set_model(&body, "gpt-4o").unwrap(), br#"{ "model" : "gpt-4o", "n": 1e0 }"#[..]);
+/// let body = br#"{ "model" : "fast", "n": 1e0 }"#;
+/// assert_eq!(set_model(body, "gpt-4o").unwrap(), br#"{ "model" : "gpt-4o", "n": 1e0 }"#[..]);
 /// ```
 #[must_use]
-pub fn set_model(body: &Bytes, model: &str) -> Option<Bytes> {
+pub fn set_model(body: &[u8], model: &str) -> Option<Bytes> {
     let mut reader = Reader::new(body);
     let mut place = None;
     reader
@@ -38,7 +37,7 @@ mod tests {
     use super::*;
 
     fn set(body: &str, model: &str) -> Option<String> {
-        let body = set_model(&Bytes::copy_from_slice(body.as_bytes()), model)?;
+        let body = set_model(body.as_bytes(), model)?;
         Some(String::from_utf8(body.to_vec()).unwrap())
     }
 

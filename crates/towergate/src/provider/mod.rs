@@ -6,6 +6,7 @@ mod service;
 use std::{fmt, pin::Pin};
 
 use http::{Request, Response};
+use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use towergate_core::{Body, BoxError, label::Label, memory::MemoryBudget};
 use towergate_layers::{retry::RetryLayer, timeout::Timeouts};
@@ -64,8 +65,23 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
         Box::pin(async move { client.health_check().await })
     }
 
+    /// Whether it takes requests for `model`, as it names it, at present; the router passes over it where
+    /// not. By default always.
+    fn availability(&self, _model: Option<&str>) -> Availability {
+        Availability::Ready
+    }
+
     /// Refuses what is new. What is under way may end. By default nothing.
     fn close(&self) {}
+}
+
+/// Whether a provider takes requests at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// It does.
+    Ready,
+    /// It is set aside until then.
+    Until(Instant),
 }
 
 /// What the stack around any leaf is made of.

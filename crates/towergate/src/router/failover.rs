@@ -1,0 +1,192 @@
+//! One request's way from candidate to candidate.
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use http::{HeaderValue, Request, Response, header::CONTENT_LENGTH};
+use tower::util::{Oneshot, ServiceExt as _};
+use towergate_core::{
+    Body, BoxError, Class, Error, ErrorKind, Facts,
+    context::{AttemptClocks, MaxAttempts, RequestId, RequestRecord, Served, Standby, carry_over},
+    label::Label,
+    protocol::ReadRequest as _,
+};
+use towergate_layers::retry::replayable;
+use towergate_openai::request::set_model;
+
+use super::{
+    Shared,
+    plan::{Choice, Plan, instead},
+    table::Table,
+    verdict::{Verdict, judge},
+};
+use crate::ProviderService;
+
+/// While another candidate stands ready, one gets no more than this.
+const ATTEMPTS_EACH: u32 = 2;
+
+/// A candidate that is being asked.
+pub(super) struct Asked {
+    pub(super) answer: Oneshot<ProviderService, Request<Body>>,
+    /// What the answer will say of it.
+    pub(super) model: Option<HeaderValue>,
+}
+
+/// Asks the only candidate.
+pub(super) fn ask_alone(
+    shared: &Shared,
+    table: &Table,
+    choice: &Choice,
+    request: Request<Body>,
+) -> Result<Asked, Error> {
+    ask(shared, choice, request, table.max_attempts, false)
+}
+
+/// Asks one candidate after the other, until one answers.
+pub(super) async fn ask_in_turn(
+    shared: Arc<Shared>,
+    table: Arc<Table>,
+    plan: Plan,
+    request: Request<Body>,
+) -> Result<Response<Body>, BoxError> {
+    let Plan { first, mut others, model } = plan;
+    let mut request = request.map(|body| replayable(body, shared.replay_cap, Some(&shared.memory)));
+    let record = RequestRecord::of(request.extensions_mut());
+    let (mut choice, mut fallbacks) = (first, 0);
+    loop {
+        let refusals = model.as_ref().filter(|_| fallbacks == 0);
+        let again = copy(&request);
+        let standing = if again.is_some() { u32::try_from(others.len()).unwrap_or(u32::MAX) } else { 0 };
+        let left = table.max_attempts.saturating_sub(record.attempts()).max(1);
+        let attempts = match standing {
+            0 => left,
+            _ => left.saturating_sub(standing).clamp(1, ATTEMPTS_EACH),
+        };
+        let asked = ask(&shared, &choice, request, attempts, standing > 0)?;
+        let mut result = asked.answer.await;
+        if let Ok(response) = &mut result {
+            response.extensions_mut().insert(Served { model: asked.model, fallbacks });
+        }
+
+        let Some(next) = again else { return result };
+        let reason = match judge(&result) {
+            Verdict::Final => return result,
+            Verdict::Next(reason) => reason,
+            Verdict::OtherModel(class) => {
+                // The others of this model would refuse it too.
+                let Some(model) = refusals else { return result };
+                let list =
+                    if class == Class::ContextLength { &model.context_length } else { &model.content_policy };
+                others = instead(&table, list);
+                class.as_str()
+            }
+        };
+        // What is left of an upload that upstream did not wait for may be long in coming.
+        let sendable = if result.is_ok() { next.body().is_buffered() } else { next.body().is_replayable() };
+        if !sendable || record.attempts() >= table.max_attempts {
+            return result;
+        }
+        let Some(other) = others.pop_front() else { return result };
+        hand_over(&choice, &other, reason, &next, &result);
+        request = next;
+        choice = other;
+        fallbacks += 1;
+    }
+}
+
+/// Sends a request to a candidate, as that one is to get it.
+fn ask(
+    shared: &Shared,
+    choice: &Choice,
+    mut request: Request<Body>,
+    attempts: u32,
+    standby: bool,
+) -> Result<Asked, Error> {
+    let target = &choice.target;
+    let named = target.upstream.as_ref().map(|upstream| &upstream.name).or(choice.fallback.as_ref());
+    if let Some(name) = named {
+        let label = target.upstream.as_ref().map(|upstream| &upstream.label);
+        rename(shared, &mut request, name, label)?;
+    }
+    let facts = request.extensions().get::<Arc<Facts>>();
+    let model = match &target.upstream {
+        Some(upstream) => upstream.header.clone(),
+        None => facts.and_then(|facts| HeaderValue::from_str(facts.model.as_deref()?).ok()),
+    };
+    let mut clocks = target.clocks;
+    if let (true, Some(after)) = (standby && facts.is_some_and(|facts| facts.stream), target.failover_after) {
+        clocks.head = Some(clocks.head.map_or(after, |head| head.min(after)));
+        clocks.first_event = Some(clocks.first_event.map_or(after, |first| first.min(after)));
+    }
+    let extensions = request.extensions_mut();
+    if clocks != AttemptClocks::default() {
+        extensions.insert(clocks);
+    }
+    if let Some(attempts) = NonZeroU32::new(attempts).filter(|attempts| *attempts != NonZeroU32::MAX) {
+        extensions.insert(MaxAttempts(attempts));
+    }
+    if standby {
+        extensions.insert(Standby);
+    }
+    Ok(Asked { answer: target.service.clone().oneshot(request), model })
+}
+
+/// Puts the provider's own name for the model into the body, and into what is known of it.
+fn rename(
+    shared: &Shared,
+    request: &mut Request<Body>,
+    name: &Arc<str>,
+    label: Option<&Label>,
+) -> Result<(), Error> {
+    let Some(facts) = request.extensions().get::<Arc<Facts>>() else { return Ok(()) };
+    if facts.model.as_deref() == Some(&**name) {
+        return Ok(());
+    }
+    let route = facts.route;
+    let Some(body) = request.body().as_bytes().filter(|body| !body.is_empty()) else { return Ok(()) };
+    let Some(renamed) = set_model(body, name) else {
+        return Err(Error::new(ErrorKind::BadRequest, "the request's model cannot be set"));
+    };
+    let mut facts = shared.protocol.read(route, &renamed)?;
+    facts.model = Some(Arc::clone(name));
+    if let Some(label) = label {
+        facts.model_label = label.clone();
+    }
+    if request.headers().contains_key(CONTENT_LENGTH) {
+        request.headers_mut().insert(CONTENT_LENGTH, renamed.len().into());
+    }
+    request.extensions_mut().insert(Arc::new(facts));
+    *request.body_mut() = renamed.into();
+    Ok(())
+}
+
+/// The same request for another candidate, where its body can be sent again.
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = carry_over(request.extensions());
+    Some(copy)
+}
+
+fn hand_over(
+    from: &Choice,
+    to: &Choice,
+    reason: &'static str,
+    request: &Request<Body>,
+    result: &Result<Response<Body>, BoxError>,
+) {
+    let extensions = request.extensions();
+    tracing::warn!(
+        from = from.target.label.as_str(),
+        to = to.target.label.as_str(),
+        reason,
+        request_id = extensions.get().map(RequestId::as_str),
+        status = result.as_ref().ok().map(|response| response.status().as_u16()),
+        fallback_model = to.fallback.as_deref(),
+        "another candidate takes over",
+    );
+    let from = from.target.label.to_shared();
+    metrics::counter!("towergate_failovers_total", "provider" => from, "reason" => reason).increment(1);
+}

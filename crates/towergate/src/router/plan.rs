@@ -1,0 +1,177 @@
+//! [`Plan`]: who is asked for one request, and in which order.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use http::{HeaderName, Request};
+use tokio::time::Instant;
+use towergate_core::{Body, Error, ErrorKind, Facts};
+
+use super::table::{Model, Table, Target, Tier};
+use crate::provider::Availability;
+
+/// The provider that a client asks for.
+const X_TOWERGATE_PROVIDER: HeaderName = towergate_core::headers::X_TOWERGATE_PROVIDER;
+
+/// Who is asked for one request.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) first: Choice,
+    /// Who takes over, in this order.
+    pub(super) others: VecDeque<Choice>,
+    /// The model as the client named it, for the lists that a refusal may call for.
+    pub(super) model: Option<Arc<Model>>,
+}
+
+/// One of those that can be asked.
+#[derive(Debug, Clone)]
+pub(super) struct Choice {
+    pub(super) target: Arc<Target>,
+    /// The fallback model that it stands for.
+    pub(super) fallback: Option<Arc<str>>,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    pub(super) fn of(table: &Table, request: &Request<Body>) -> Result<Self, Error> {
+        let facts = request.extensions().get::<Arc<Facts>>();
+        let name = facts.and_then(|facts| facts.model.as_deref());
+        if let Some(asked) = request.headers().get(X_TOWERGATE_PROVIDER) {
+            let found = asked.to_str().ok().and_then(|asked| table.provider(asked));
+            return match found {
+                Some(target) => Ok(Self::only(named_model(table, name, target).unwrap_or(target))),
+                None => Err(Error::new(
+                    ErrorKind::BadRequest,
+                    "the header x-towergate-provider names no provider of this gateway",
+                )
+                .with_code("unknown_provider")),
+            };
+        }
+        let bound = facts.is_none_or(|facts| facts.bound);
+        if bound && name.is_none() {
+            return Ok(Self::only(table.default_provider()));
+        }
+        let Some(model) = table.model(name) else { return Err(unknown_model(name)) };
+        if bound {
+            // Always the same one, whether or not it is well: only it has what the request is about.
+            let first = model.tiers.first().and_then(|tier| tier.targets.first());
+            return first.map(Self::only).ok_or_else(|| unknown_model(name));
+        }
+
+        let mut order = Order::default();
+        order.add(model, None, name);
+        for fallback in &model.fallbacks {
+            if let Some(other) = table.model(Some(fallback)) {
+                order.add(other, Some(fallback), Some(fallback));
+            }
+        }
+        let (first, others) = order.finish(table.last_resort)?;
+        Ok(Self { first, others, model: Some(Arc::clone(model)) })
+    }
+
+    fn only(target: &Arc<Target>) -> Self {
+        let first = Choice { target: Arc::clone(target), fallback: None };
+        Self { first, others: VecDeque::new(), model: None }
+    }
+}
+
+/// The models of a refusal's list, as candidates.
+pub(super) fn instead(table: &Table, models: &[Box<str>]) -> VecDeque<Choice> {
+    let mut order = Order::default();
+    for name in models {
+        if let Some(model) = table.model(Some(name)) {
+            order.add(model, Some(name), Some(name));
+        }
+    }
+    order.ready
+}
+
+/// The provider as one that serves this model: under its own name for it.
+fn named_model<'a>(table: &'a Table, name: Option<&str>, provider: &Target) -> Option<&'a Arc<Target>> {
+    let targets = table.model(name)?.tiers.iter().flat_map(|tier| &tier.targets);
+    targets.into_iter().find(|target| target.label == provider.label)
+}
+
+fn unknown_model(name: Option<&str>) -> Error {
+    let message = match name {
+        Some(name) => {
+            let name: String = name.chars().take(100).collect();
+            format!("the model {name:?} is served by no provider of this gateway")
+        }
+        None => "the request names no model, and no provider of this gateway takes any".to_owned(),
+    };
+    Error::new(ErrorKind::NotFound, message)
+        .with_code("model_not_found")
+        .with_param("model")
+        .with_setting("models")
+}
+
+#[derive(Default)]
+struct Order {
+    ready: VecDeque<Choice>,
+    /// Whoever is set aside for the shortest time.
+    soonest: Option<(Instant, Choice)>,
+}
+
+impl Order {
+    fn add(&mut self, model: &Model, fallback: Option<&str>, name: Option<&str>) {
+        for tier in &model.tiers {
+            self.add_tier(tier, fallback, name);
+        }
+    }
+
+    fn add_tier(&mut self, tier: &Tier, fallback: Option<&str>, name: Option<&str>) {
+        let fallback = || fallback.map(Into::into);
+        if let [target] = &tier.targets[..] {
+            self.place(target, target.provider.availability(target.upstream_name(name)), fallback());
+            return;
+        }
+        let available: Vec<Availability> = tier
+            .targets
+            .iter()
+            .map(|target| target.provider.availability(target.upstream_name(name)))
+            .collect();
+        let picked = tier.balance.pick(|place| available[place] == Availability::Ready);
+        let others = (0..tier.targets.len()).filter(|place| Some(*place) != picked);
+        for place in picked.into_iter().chain(others) {
+            self.place(&tier.targets[place], available[place], fallback());
+        }
+    }
+
+    fn place(&mut self, target: &Arc<Target>, availability: Availability, fallback: Option<Arc<str>>) {
+        let choice = Choice { target: Arc::clone(target), fallback };
+        match availability {
+            Availability::Ready => self.ready.push_back(choice),
+            Availability::Until(until) => {
+                if self.soonest.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
+                    self.soonest = Some((until, choice));
+                }
+            }
+        }
+    }
+
+    fn finish(mut self, last_resort: bool) -> Result<(Choice, VecDeque<Choice>), Error> {
+        if let Some(first) = self.ready.pop_front() {
+            return Ok((first, self.ready));
+        }
+        match self.soonest {
+            Some((_, choice)) if last_resort => Ok((choice, self.ready)),
+            Some((until, _)) => {
+                let wait = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+                Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "every provider that could serve this request is set aside after failures",
+                )
+                .with_setting("routing.last_resort")
+                .with_retry_after(wait))
+            }
+            None => Err(Error::new(ErrorKind::Unavailable, "no provider serves this request")),
+        }
+    }
+}
+
+impl Target {
+    fn upstream_name<'a>(&'a self, name: Option<&'a str>) -> Option<&'a str> {
+        self.upstream.as_ref().map(|upstream| &*upstream.name).or(name)
+    }
+}

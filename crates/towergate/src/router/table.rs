@@ -1,0 +1,218 @@
+//! [`Table`]: the settings as they are looked up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use http::HeaderValue;
+use towergate_core::{context::AttemptClocks, label::Label};
+
+use super::{
+    settings::{Candidate, Routing, ServedModel},
+    weighted::Weighted,
+};
+use crate::{BuildError, Provider, ProviderService};
+
+/// What requests are routed by.
+#[derive(Debug)]
+pub(super) struct Table {
+    models: HashMap<Box<str>, Arc<Model>>,
+    /// Those that take any model.
+    any: Option<Arc<Model>>,
+    providers: HashMap<Box<str>, Arc<Target>>,
+    /// Who gets what belongs to one provider and does not say to which.
+    default: Arc<Target>,
+    pub(super) last_resort: bool,
+    pub(super) max_attempts: u32,
+}
+
+/// A model as clients name it, and who serves it.
+#[derive(Debug)]
+pub(super) struct Model {
+    /// By priority.
+    pub(super) tiers: Vec<Tier>,
+    pub(super) fallbacks: Box<[Box<str>]>,
+    pub(super) context_length: Box<[Box<str>]>,
+    pub(super) content_policy: Box<[Box<str>]>,
+}
+
+/// Those of one priority.
+#[derive(Debug)]
+pub(super) struct Tier {
+    /// By weight, the heaviest first.
+    pub(super) targets: Vec<Arc<Target>>,
+    pub(super) balance: Weighted,
+}
+
+/// A provider that serves a model.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) service: ProviderService,
+    pub(super) label: Label,
+    /// The provider's own name for the model, where it has one.
+    pub(super) upstream: Option<Upstream>,
+    pub(super) clocks: AttemptClocks,
+    pub(super) failover_after: Option<Duration>,
+    weight: f64,
+}
+
+/// A model as a provider names it.
+#[derive(Debug, Clone)]
+pub(super) struct Upstream {
+    pub(super) name: Arc<str>,
+    pub(super) label: Label,
+    pub(super) header: Option<HeaderValue>,
+}
+
+// === impl Table ===
+
+impl Table {
+    pub(super) fn new(routing: &Routing) -> Result<Self, BuildError> {
+        let wrong = |message: String| Err(BuildError::Routing(message));
+        for (name, candidate) in &routing.candidates {
+            if routing.registry.get(name).is_none() {
+                return wrong(format!("{name:?} is to serve requests, but no provider has that name"));
+            }
+            if !(candidate.weight.is_finite() && candidate.weight >= 0.0) {
+                let weight = candidate.weight;
+                return wrong(format!("provider {name:?}: weight {weight} is not a number of 0 or more"));
+            }
+        }
+        let offers: Vec<Offer<'_>> = routing
+            .registry
+            .iter()
+            .map(|(name, provider)| Offer {
+                provider,
+                service: provider.service(),
+                candidate: routing.candidates.get(name).cloned().unwrap_or_default(),
+                name,
+            })
+            .collect();
+        let Some(first) = offers.iter().min_by_key(|offer| offer.candidate.priority) else {
+            return Err(BuildError::NoProvider);
+        };
+
+        let providers: HashMap<Box<str>, Arc<Target>> =
+            offers.iter().map(|offer| (offer.name.into(), Arc::new(offer.target(None)))).collect();
+        let default = routing.default_provider.as_deref().unwrap_or(first.name);
+        let Some(default) = providers.get(default).cloned() else {
+            return wrong(format!("the default provider {default:?} is none of the providers"));
+        };
+
+        let takes_any = offers.iter().any(|offer| offer.candidate.models.is_empty());
+        let fallbacks = &routing.fallbacks;
+        let named =
+            offers.iter().flat_map(|offer| offer.candidate.models.iter().map(|model| model.name.as_str()));
+        let mut names: BTreeSet<&str> = named.collect();
+        let lists = [&fallbacks.failure, &fallbacks.context_length, &fallbacks.content_policy];
+        for (model, others) in lists.into_iter().flatten() {
+            for name in others.iter().chain([model]) {
+                if !takes_any && !names.contains(name.as_str()) {
+                    return wrong(format!(
+                        "the fallbacks of {model:?} name {name:?}, which no provider serves"
+                    ));
+                }
+            }
+        }
+        names.extend(lists.into_iter().flat_map(|list| list.keys().map(String::as_str)));
+
+        let list = |all: &HashMap<String, Vec<String>>, name: &str| -> Box<[Box<str>]> {
+            all.get(name).into_iter().flatten().map(|other| other.as_str().into()).collect()
+        };
+        let mut models = HashMap::new();
+        for name in names {
+            let model = Model {
+                tiers: tiers(&offers, Some(name))?,
+                fallbacks: list(&fallbacks.failure, name),
+                context_length: list(&fallbacks.context_length, name),
+                content_policy: list(&fallbacks.content_policy, name),
+            };
+            models.insert(name.into(), Arc::new(model));
+        }
+        let any = if takes_any {
+            let tiers = tiers(&offers, None)?;
+            let none = Box::default;
+            Some(Arc::new(Model { tiers, fallbacks: none(), context_length: none(), content_policy: none() }))
+        } else {
+            None
+        };
+        Ok(Self {
+            models,
+            any,
+            providers,
+            default,
+            last_resort: routing.last_resort,
+            max_attempts: routing.max_attempts.get(),
+        })
+    }
+
+    /// Who serves a model.
+    pub(super) fn model(&self, name: Option<&str>) -> Option<&Arc<Model>> {
+        name.and_then(|name| self.models.get(name)).or(self.any.as_ref())
+    }
+
+    /// A provider, for whatever model.
+    pub(super) fn provider(&self, name: &str) -> Option<&Arc<Target>> {
+        self.providers.get(name)
+    }
+
+    pub(super) fn default_provider(&self) -> &Arc<Target> {
+        &self.default
+    }
+}
+
+/// A provider with what it is to serve.
+struct Offer<'a> {
+    name: &'a str,
+    provider: &'a Arc<dyn Provider>,
+    service: ProviderService,
+    candidate: Candidate,
+}
+
+impl Offer<'_> {
+    fn target(&self, model: Option<&ServedModel>) -> Target {
+        Target {
+            provider: Arc::clone(self.provider),
+            service: self.service.clone(),
+            label: self.provider.name().clone(),
+            upstream: model.and_then(|model| model.upstream.as_deref()).map(Upstream::new),
+            clocks: model.map(|model| model.clocks).unwrap_or_default(),
+            failover_after: model.and_then(|model| model.failover_after),
+            weight: self.candidate.weight,
+        }
+    }
+}
+
+/// Who serves a model (`None`: any model), by priority.
+fn tiers(offers: &[Offer<'_>], model: Option<&str>) -> Result<Vec<Tier>, BuildError> {
+    let mut tiers: BTreeMap<u32, Vec<Arc<Target>>> = BTreeMap::new();
+    for offer in offers {
+        let served = &offer.candidate.models;
+        let served = match served.iter().find(|served| Some(served.name.as_str()) == model) {
+            None if !served.is_empty() => continue,
+            served => served,
+        };
+        tiers.entry(offer.candidate.priority).or_default().push(Arc::new(offer.target(served)));
+    }
+    if tiers.values().flatten().all(|target| target.weight == 0.0) {
+        let what = model.map_or_else(|| "any model".to_owned(), |model| format!("model {model:?}"));
+        return Err(BuildError::Routing(format!("every provider that serves {what} has the weight 0")));
+    }
+    let tiers = tiers.into_values().map(|mut targets| {
+        targets.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        let balance = Weighted::new(targets.iter().map(|target| target.weight));
+        Tier { targets, balance }
+    });
+    Ok(tiers.collect())
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.into(), label: Label::new(name), header: HeaderValue::from_str(name).ok() }
+    }
+}
