@@ -10,6 +10,7 @@
 //! | [`Attempt`] | request | retry | trace, metrics, leaf |
 //! | [`MaxAttempts`] | request | router | retry |
 //! | [`Standby`] | request | router | retry |
+//! | [`LastResort`] | request | router | breaker |
 //! | [`AttemptClocks`] | request | router | attempt timeout |
 //! | [`ClientName`] | request | client auth | trace, metrics |
 //! | [`Downstream`] | request | the server's guarded IO | metrics, intake |
@@ -65,6 +66,10 @@ pub struct MaxAttempts(pub NonZeroU32);
 /// out, a wait that the upstream asked for) is handed back instead of repeated here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standby;
+
+/// Nobody else is left for this call: it is made even where the provider is set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastResort;
 
 /// The clocks of an attempt that stand in place of the provider's own: those of the model, or a shorter
 /// one while another provider stands ready. What is not set stays the provider's.
@@ -294,6 +299,7 @@ pub fn carry_over(from: &Extensions) -> Extensions {
     copy::<Patience>(from, &mut to);
     copy::<MaxAttempts>(from, &mut to);
     copy::<Standby>(from, &mut to);
+    copy::<LastResort>(from, &mut to);
     copy::<AttemptClocks>(from, &mut to);
     copy::<ClientName>(from, &mut to);
     copy::<Downstream>(from, &mut to);

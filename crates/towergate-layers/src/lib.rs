@@ -16,12 +16,15 @@
 //! | `intake` | [`IntakeLayer`](intake::IntakeLayer) | route, size limits, a shallow look at the body |
 //! | `retry` | [`RetryLayer`](retry::RetryLayer) | attempts, backoff, `Retry-After`, budget |
 //! | `commit` | [`CommitLayer`](commit::CommitLayer) | hold the head until the answer is known to be one |
+//! | `breaker` | [`BreakerLayer`](breaker::BreakerLayer) | a provider that fails is set aside |
 //! | `auth` | [`AuthLayer`](auth::AuthLayer) | the caller's credentials out, the provider's in |
 
 #[cfg(any(feature = "commit", feature = "timeout"))]
 mod alarm;
 #[cfg(feature = "auth")]
 pub mod auth;
+#[cfg(feature = "breaker")]
+pub mod breaker;
 #[cfg(feature = "catch-panic")]
 pub mod catch_panic;
 #[cfg(feature = "client-auth")]

@@ -9,6 +9,7 @@ use tower_service::Service;
 use towergate_core::{Body, BoxError, label::Label};
 use towergate_layers::{
     auth::AuthLayer,
+    breaker::{BreakerHandle, BreakerLayer},
     catch_panic::CatchPanicLayer,
     client_auth::ClientAuthLayer,
     commit::CommitLayer,
@@ -71,7 +72,13 @@ pub(crate) fn gateway(
 
 /// What every attempt at one provider passes, outermost first; what is above the retries is passed
 /// once.
-pub(crate) fn provider<S>(leaf: S, name: &Label, auth: AuthLayer, parts: Parts) -> ProviderService
+pub(crate) fn provider<S>(
+    leaf: S,
+    name: &Label,
+    auth: AuthLayer,
+    breaker: BreakerHandle,
+    parts: Parts,
+) -> ProviderService
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError>,
@@ -80,6 +87,7 @@ where
     let stack = ServiceBuilder::new()
         .map_response(boxed)
         .layer(parts.retry.provider(name.clone()).replay_memory(parts.memory.clone()))
+        .layer(BreakerLayer::new(breaker))
         .layer(TraceLayer::attempt(name.clone()))
         .layer(MetricsLayer::attempt(name.clone()))
         .layer(CommitLayer::new(parts.protocol).budget(parts.memory))

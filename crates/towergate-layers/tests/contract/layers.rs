@@ -86,6 +86,14 @@ async fn auth() {
     holds(AuthLayer::pass_through, expect().header("authorization", "Bearer caller")).await;
 }
 
+#[cfg(feature = "breaker")]
+#[tokio::test(start_paused = true)]
+async fn breaker() {
+    use towergate_layers::breaker::{BreakerConfig, BreakerHandle, BreakerLayer};
+    let layer = || BreakerLayer::new(BreakerHandle::new(Label::new("openai"), BreakerConfig::never()));
+    holds(layer, Expect::default()).await;
+}
+
 #[cfg(feature = "client-auth")]
 #[tokio::test(start_paused = true)]
 async fn client_auth() {

@@ -9,7 +9,11 @@ use http::{Request, Response};
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use towergate_core::{Body, BoxError, label::Label, memory::MemoryBudget};
-use towergate_layers::{retry::RetryLayer, timeout::Timeouts};
+use towergate_layers::{
+    breaker::{BreakerConfig, BreakerHandle},
+    retry::RetryLayer,
+    timeout::Timeouts,
+};
 use towergate_openai::{
     client::{Client, Health},
     protocol::OpenAiProtocol,
@@ -89,8 +93,17 @@ pub enum Availability {
 pub(crate) struct Parts {
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: RetryLayer,
+    pub(crate) breaker: BreakerConfig,
     pub(crate) protocol: OpenAiProtocol,
     pub(crate) memory: MemoryBudget,
+}
+
+// === impl Availability ===
+
+impl Availability {
+    fn of(breaker: &BreakerHandle) -> Self {
+        breaker.available_at().map_or(Self::Ready, Self::Until)
+    }
 }
 
 // === impl Parts ===
@@ -100,6 +113,7 @@ impl Default for Parts {
         Self {
             timeouts: Timeouts::default(),
             retry: stack::default_retry(),
+            breaker: BreakerConfig::default(),
             protocol: OpenAiProtocol::default(),
             memory: MemoryBudget::new(512 * 1024 * 1024),
         }

@@ -8,10 +8,15 @@ use towergate_core::{
     credentials::{Credential, CredentialSource},
     label::Label,
 };
-use towergate_layers::{auth::AuthLayer, retry::RetryLayer, timeout::Timeouts};
+use towergate_layers::{
+    auth::AuthLayer,
+    breaker::{BreakerConfig, BreakerHandle},
+    retry::RetryLayer,
+    timeout::Timeouts,
+};
 use towergate_openai::service::OpenAi;
 
-use super::{Parts, Provider, ProviderService};
+use super::{Availability, Parts, Provider, ProviderService};
 use crate::{BuildError, stack};
 
 const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
@@ -22,6 +27,7 @@ const PROJECT: HeaderName = HeaderName::from_static("openai-project");
 pub struct OpenAiProvider {
     name: Label,
     service: ProviderService,
+    breaker: BreakerHandle,
     leaf: OpenAi,
 }
 
@@ -89,6 +95,10 @@ impl Provider for OpenAiProvider {
 
     fn service(&self) -> ProviderService {
         self.service.clone()
+    }
+
+    fn availability(&self, _model: Option<&str>) -> Availability {
+        Availability::of(&self.breaker)
     }
 
     fn close(&self) {
@@ -168,6 +178,12 @@ impl OpenAiProviderBuilder {
         self
     }
 
+    /// When it is set aside after failures; see [`BreakerConfig`] for the defaults.
+    pub fn breaker(mut self, config: BreakerConfig) -> Self {
+        self.parts.breaker = config;
+        self
+    }
+
     /// A request field that goes upstream beside those of the allow-list.
     pub fn allow_header(mut self, name: HeaderName) -> Self {
         self.leaf = self.leaf.allow_header(name);
@@ -204,8 +220,9 @@ impl OpenAiProviderBuilder {
         let fields = self.fields.into_iter();
         let auth =
             fields.fold(auth, |auth, (name, value)| auth.header(name, value)).provider(self.name.clone());
-        let service = stack::provider(leaf.clone(), &self.name, auth, self.parts);
-        Ok(OpenAiProvider { name: self.name, service, leaf })
+        let breaker = BreakerHandle::new(self.name.clone(), self.parts.breaker.clone());
+        let service = stack::provider(leaf.clone(), &self.name, auth, breaker.clone(), self.parts);
+        Ok(OpenAiProvider { name: self.name, service, breaker, leaf })
     }
 }
 

@@ -3,9 +3,9 @@
 use http::{Request, Response};
 use tower_service::Service;
 use towergate_core::{Body, BoxError, credentials::Credential, label::Label};
-use towergate_layers::auth::AuthLayer;
+use towergate_layers::{auth::AuthLayer, breaker::BreakerHandle};
 
-use super::{Parts, Provider, ProviderService};
+use super::{Availability, Parts, Provider, ProviderService};
 use crate::stack;
 
 /// Any service of the leaf's kind, with the layers around it that an [`OpenAiProvider`] has too, at their
@@ -17,6 +17,7 @@ use crate::stack;
 pub struct ServiceProvider {
     name: Label,
     service: ProviderService,
+    breaker: BreakerHandle,
 }
 
 // === impl ServiceProvider ===
@@ -31,7 +32,9 @@ impl ServiceProvider {
     {
         let name = Label::new(name);
         let auth = AuthLayer::new(None::<Credential>);
-        Self { service: stack::provider(leaf, &name, auth, Parts::default()), name }
+        let parts = Parts::default();
+        let breaker = BreakerHandle::new(name.clone(), parts.breaker.clone());
+        Self { service: stack::provider(leaf, &name, auth, breaker.clone(), parts), name, breaker }
     }
 }
 
@@ -42,5 +45,9 @@ impl Provider for ServiceProvider {
 
     fn service(&self) -> ProviderService {
         self.service.clone()
+    }
+
+    fn availability(&self, _model: Option<&str>) -> Availability {
+        Availability::of(&self.breaker)
     }
 }

@@ -6,7 +6,9 @@ use http::{HeaderValue, Request, Response, header::CONTENT_LENGTH};
 use tower::util::{Oneshot, ServiceExt as _};
 use towergate_core::{
     Body, BoxError, Class, Error, ErrorKind, Facts,
-    context::{AttemptClocks, MaxAttempts, RequestId, RequestRecord, Served, Standby, carry_over},
+    context::{
+        AttemptClocks, LastResort, MaxAttempts, RequestId, RequestRecord, Served, Standby, carry_over,
+    },
     label::Label,
     protocol::ReadRequest as _,
 };
@@ -38,7 +40,7 @@ pub(super) fn ask_alone(
     choice: &Choice,
     request: Request<Body>,
 ) -> Result<Asked, Error> {
-    ask(shared, choice, request, table.max_attempts, false)
+    ask(shared, table, choice, request, table.max_attempts, false)
 }
 
 /// Asks one candidate after the other, until one answers.
@@ -61,7 +63,7 @@ pub(super) async fn ask_in_turn(
             0 => left,
             _ => left.saturating_sub(standing).clamp(1, ATTEMPTS_EACH),
         };
-        let asked = ask(&shared, &choice, request, attempts, standing > 0)?;
+        let asked = ask(&shared, &table, &choice, request, attempts, standing > 0)?;
         let mut result = asked.answer.await;
         if let Ok(response) = &mut result {
             response.extensions_mut().insert(Served { model: asked.model, fallbacks });
@@ -96,6 +98,7 @@ pub(super) async fn ask_in_turn(
 /// Sends a request to a candidate, as that one is to get it.
 fn ask(
     shared: &Shared,
+    table: &Table,
     choice: &Choice,
     mut request: Request<Body>,
     attempts: u32,
@@ -126,6 +129,8 @@ fn ask(
     }
     if standby {
         extensions.insert(Standby);
+    } else if table.last_resort {
+        extensions.insert(LastResort);
     }
     Ok(Asked { answer: target.service.clone().oneshot(request), model })
 }

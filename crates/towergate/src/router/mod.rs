@@ -19,7 +19,7 @@
 //!
 //! **Reads** on the request: [`Arc<Facts>`](towergate_core::Facts), the
 //! [`RequestRecord`](towergate_core::context::RequestRecord)'s attempts, the header
-//! `x-towergate-provider`. **Writes** on it: `MaxAttempts`, `Standby`, `AttemptClocks`, and, where the
+//! `x-towergate-provider`. **Writes** on it: `MaxAttempts`, `Standby`, `LastResort`, `AttemptClocks`, and, where the
 //! provider knows the model by another name, that name in the body and in the facts. On the answer:
 //! [`Served`](towergate_core::context::Served).
 //!
