@@ -123,6 +123,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// What is known of the models: which of them are metric labels, and which think before they answer.
+    pub fn protocol(mut self, protocol: OpenAiProtocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
     /// Lets in only who presents one of these keys. Default: everybody; who may come in is the
     /// business of the app that the gateway is mounted in.
     pub fn client_keys(mut self, keys: ClientKeys) -> Self {

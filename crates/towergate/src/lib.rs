@@ -18,6 +18,8 @@
 //! How the layers stand to each other, and why, is in `docs/stack.md`.
 
 mod client_keys;
+#[cfg(feature = "config")]
+pub mod config;
 mod error;
 mod gateway;
 mod provider;

@@ -4,13 +4,16 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::units::{parse_bytes, parse_duration};
+use towergate::config::{parse_bytes, parse_duration};
 
 const EXAMPLES: &str = "\
 Examples:
   towergate demo                                  try it, without any key
   OPENAI_API_KEY=sk-... towergate serve           in front of OpenAI
   towergate serve --base-url http://localhost:11434/v1    in front of Ollama
+  towergate serve --config towergate.yaml         in front of several providers
+  towergate check towergate.yaml                  find everything that is wrong with a file
+  towergate explain --config towergate.yaml --model gpt-4o    who would be asked, and why
   curl http://127.0.0.1:8080/v1/models            what a client sees
 
 Environment:
@@ -39,12 +42,40 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Serve it in front of a simulated OpenAI inside this process: no key needed
     Demo(DemoArgs),
-    /// Ask the provider for its models, which costs no tokens, and say how it is
+    /// Ask each provider for its models, which costs no tokens, and say how it is
     Health(HealthArgs),
+    /// Find everything that is wrong with a configuration file
+    Check(CheckArgs),
+    /// Print the JSON Schema of the configuration file
+    Schema,
+    /// Say who would be asked for a model, in which order, with which settings, and where each was said
+    Explain(ExplainArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CheckArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ExplainArgs {
+    /// The configuration file
+    #[arg(long, env = "TOWERGATE_CONFIG", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// The model that a client asks for
+    #[arg(long)]
+    pub(crate) model: String,
+    /// A header of the request, `name: value`; x-towergate-provider decides
+    #[arg(long, value_name = "HEADER")]
+    pub(crate) header: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServeArgs {
+    /// A configuration file, for several providers
+    #[arg(long, env = "TOWERGATE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
     #[command(flatten)]
@@ -59,6 +90,9 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct HealthArgs {
+    /// A configuration file, for several providers
+    #[arg(long, env = "TOWERGATE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
     /// Print JSON
@@ -82,39 +116,39 @@ pub(crate) struct UpstreamArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
-    /// Where to listen; port 0 takes a free one, and the address is printed
-    #[arg(long, env = "TOWERGATE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: SocketAddr,
+    /// Where to listen; port 0 takes a free one, and the address is printed [default: 127.0.0.1:8080]
+    #[arg(long, env = "TOWERGATE_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
     /// A listener of its own for /healthz, /readyz and /metrics
     #[arg(long, env = "TOWERGATE_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub(crate) admin_listen: Option<SocketAddr>,
     /// A file of client keys, one a line: `key`, `name=key` or `name=sha256:hex`; `#` begins a comment
     #[arg(long, env = "TOWERGATE_CLIENT_KEYS_FILE", value_name = "FILE")]
     pub(crate) client_keys_file: Option<PathBuf>,
-    /// The largest JSON body that is accepted
-    #[arg(long, env = "TOWERGATE_MAX_BODY", value_name = "SIZE", default_value = "64MiB", value_parser = parse_bytes)]
-    pub(crate) max_body: usize,
-    /// The largest streamed upload that is accepted
-    #[arg(long, env = "TOWERGATE_MAX_UPLOAD", value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes)]
-    pub(crate) max_upload: usize,
+    /// The largest JSON body that is accepted [default: 64MiB]
+    #[arg(long, env = "TOWERGATE_MAX_BODY", value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) max_body: Option<usize>,
+    /// The largest streamed upload that is accepted [default: 1GiB]
+    #[arg(long, env = "TOWERGATE_MAX_UPLOAD", value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) max_upload: Option<usize>,
     /// Requests under way at a time; more are answered with 503 at once [default: no limit]
     #[arg(long, env = "TOWERGATE_MAX_IN_FLIGHT", value_name = "N")]
-    pub(crate) max_in_flight: Option<usize>,
-    /// How long what is under way may go on after SIGTERM
-    #[arg(long, env = "TOWERGATE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
-    pub(crate) drain_timeout: Duration,
-    /// How long connections are still accepted after SIGTERM, with /readyz already off
-    #[arg(long, env = "TOWERGATE_DRAIN_DELAY", value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
-    pub(crate) drain_delay: Duration,
-    /// The total timeout of a request
-    #[arg(long, env = "TOWERGATE_TOTAL_TIMEOUT", value_name = "TIME", default_value = "600s", value_parser = parse_duration)]
-    pub(crate) total_timeout: Duration,
-    /// How log lines look
-    #[arg(long, env = "TOWERGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
-    /// What is logged, as for RUST_LOG: a level, or module=level pairs
-    #[arg(long, env = "TOWERGATE_LOG", value_name = "FILTER", default_value = "info")]
-    pub(crate) log: String,
+    pub(crate) max_in_flight: Option<u32>,
+    /// How long what is under way may go on after SIGTERM [default: 30s]
+    #[arg(long, env = "TOWERGATE_DRAIN_TIMEOUT", value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) drain_timeout: Option<Duration>,
+    /// How long connections are still accepted after SIGTERM, with /readyz already off [default: 0s]
+    #[arg(long, env = "TOWERGATE_DRAIN_DELAY", value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) drain_delay: Option<Duration>,
+    /// The total timeout of a request [default: 600s]
+    #[arg(long, env = "TOWERGATE_TOTAL_TIMEOUT", value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) total_timeout: Option<Duration>,
+    /// How log lines look [default: text]
+    #[arg(long, env = "TOWERGATE_LOG_FORMAT", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged, as for RUST_LOG: a level, or module=level pairs [default: info]
+    #[arg(long, env = "TOWERGATE_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,18 +2,24 @@
 
 use std::process::ExitCode;
 
-use towergate::OpenAiProvider;
+use clap::ArgMatches;
+use towergate::{Gateway, OpenAiProvider};
 use towergate_sim::{Sim, SimServer};
 
-use crate::{cli::DemoArgs, logging, serve, settings::Error};
+use crate::{
+    cli::DemoArgs,
+    logging, serve,
+    settings::{self, Error},
+};
 
-pub(crate) async fn run(args: DemoArgs) -> Result<ExitCode, Error> {
-    logging::init(&args.server.log, args.server.log_format)?;
+pub(crate) async fn run(args: DemoArgs, matches: &ArgMatches) -> Result<ExitCode, Error> {
+    let plan = settings::plan(&args.server, matches, None);
+    logging::init(&plan.log.value, plan.log_format.value)?;
     // A real socket, so that what is tried is what runs in earnest.
     let sim = SimServer::start(Sim::new()).await?;
     let provider = OpenAiProvider::from_env().await?.name("simulated-openai").base_url(&sim.base_url());
-    let provider = provider.api_key("demo-key")?;
-    let code = serve::start(&args.server, provider, |address| {
+    let gateway = Gateway::builder().provider(provider.api_key("demo-key")?.build()?);
+    let code = serve::start(&args.server, &plan, gateway, false, |address| {
         println!(
             "
 In front of a simulated OpenAI: no key, no cost, always the same answers. Try it:

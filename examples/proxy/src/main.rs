@@ -3,21 +3,26 @@
 //! Everything it does the library offers; what is here is the command line.
 
 mod cli;
+mod config;
 mod demo;
 mod health;
 mod logging;
 mod serve;
 mod settings;
-mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let matches = matches.subcommand().map_or(&matches, |(_, below)| below);
     logging::hush_panics();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -28,9 +33,12 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-            Command::Serve(args) => serve::run(args).await,
-            Command::Demo(args) => demo::run(args).await,
+            Command::Serve(args) => serve::run(args, matches).await,
+            Command::Demo(args) => demo::run(args, matches).await,
             Command::Health(args) => health::run(args).await,
+            Command::Check(args) => config::check(args).await,
+            Command::Schema => config::print_schema(),
+            Command::Explain(args) => config::explain(args).await,
         }
     });
     // What was cut at the drain timeout must not keep the process.

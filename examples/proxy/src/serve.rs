@@ -2,7 +2,12 @@
 
 use std::process::ExitCode;
 
-use towergate::{Gateway, server::signal};
+use clap::ArgMatches;
+use towergate::{
+    Gateway, GatewayBuilder,
+    config::{Config, ServerPlan, Variables},
+    server::signal,
+};
 
 use crate::{
     cli::{ServeArgs, ServerArgs},
@@ -15,28 +20,48 @@ there is no provider to serve: set OPENAI_API_KEY (or OPENAI_API_KEY_FILE), or n
 needs no key with --base-url, for example http://localhost:11434/v1.
 To try towergate without any of these: towergate demo";
 
-pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Error> {
-    logging::init(&args.server.log, args.server.log_format)?;
-    if !settings::is_configured(&args.upstream) {
-        return Err(NOT_CONFIGURED.into());
+pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Error> {
+    let Some(path) = &args.config else {
+        let plan = settings::plan(&args.server, matches, None);
+        logging::init(&plan.log.value, plan.log_format.value)?;
+        if !settings::is_configured(&args.upstream) {
+            return Err(NOT_CONFIGURED.into());
+        }
+        let provider = settings::provider(&args.upstream).await?.build()?;
+        return start(&args.server, &plan, Gateway::builder().provider(provider), false, |_| ()).await;
+    };
+    if settings::says_anything(&args.upstream) {
+        return Err(format!(
+            "--base-url, --pass-through-auth and --upstream-http2 (or their TOWERGATE_* variables) are about one \
+             provider; with --config {} they stand in the file",
+            path.display()
+        )
+        .into());
     }
-    let provider = settings::provider(&args.upstream).await?;
-    start(&args.server, provider, |_| ()).await
+    let variables = Variables::of_process();
+    let config = Config::load(path, &variables).await?;
+    let plan = settings::plan(&args.server, matches, Some(&config));
+    logging::init(&plan.log.value, plan.log_format.value)?;
+    let has_keys = !config.file().client_keys.is_empty();
+    let gateway = config.gateway(&variables).await?;
+    start(&args.server, &plan, gateway, has_keys, |_| ()).await
 }
 
 /// Builds and serves until a signal comes; `ready` is told the address.
 pub(crate) async fn start(
     args: &ServerArgs,
-    provider: towergate::OpenAiProviderBuilder,
+    plan: &ServerPlan,
+    gateway: GatewayBuilder,
+    has_keys: bool,
     ready: impl FnOnce(std::net::SocketAddr),
 ) -> Result<ExitCode, Error> {
-    // Before the gateway: its metrics must find the recorder.
-    let (gateway, guarded) = settings::gateway(args, provider.build()?)?;
-    let server = settings::server(args, guarded)?;
+    let (gateway, guarded) = settings::limited(args, plan, gateway, has_keys)?;
+    let server = settings::server(plan, guarded)?;
     let gateway: Gateway = gateway.build()?;
-    if !guarded && !settings::is_loopback(args.listen) {
+    let listen = plan.listen.value;
+    if !guarded && !settings::is_loopback(listen) {
         tracing::warn!(
-            listen = %args.listen,
+            %listen,
             "anybody who reaches this address can spend the provider's key: set TOWERGATE_CLIENT_KEYS"
         );
     }

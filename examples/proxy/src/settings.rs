@@ -1,16 +1,18 @@
-//! From flags and environment to a gateway and a server. The rule: flag, then `TOWERGATE_*`, then
-//! `OPENAI_*`, then what is built in.
+//! From flags, environment and file to a gateway and a server. The rule: flag, then `TOWERGATE_*`, then the
+//! file, then `OPENAI_*`, then what is built in.
 
 use std::net::SocketAddr;
 
+use clap::{ArgMatches, parser::ValueSource};
 use towergate::{
-    Gateway, GatewayBuilder, OpenAiProvider, OpenAiProviderBuilder,
-    layers::{client_auth::ClientKeys, timeout::Timeouts},
+    GatewayBuilder, OpenAiProvider, OpenAiProviderBuilder,
+    config::{Config, Origin, ServerPlan, types},
+    layers::client_auth::ClientKeys,
     parse_client_keys,
     server::{Server, ServerBuilder, telemetry},
 };
 
-use crate::cli::{ServerArgs, UpstreamArgs};
+use crate::cli::{LogFormat, ServerArgs, UpstreamArgs};
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -32,37 +34,115 @@ pub(crate) async fn provider(args: &UpstreamArgs) -> Result<OpenAiProviderBuilde
 /// Whether a key, or another place to send requests to, was given at all.
 pub(crate) fn is_configured(args: &UpstreamArgs) -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    args.base_url.is_some()
-        || args.pass_through_auth
-        || ["OPENAI_API_KEY", "OPENAI_API_KEY_FILE", "OPENAI_BASE_URL"].into_iter().any(set)
+    says_anything(args) || ["OPENAI_API_KEY", "OPENAI_API_KEY_FILE", "OPENAI_BASE_URL"].into_iter().any(set)
 }
 
-/// The gateway in front of that provider.
-pub(crate) fn gateway(args: &ServerArgs, provider: OpenAiProvider) -> Result<(GatewayBuilder, bool), Error> {
-    let mut gateway = Gateway::builder()
-        .provider(provider)
-        .max_body(args.max_body)
-        .max_upload(args.max_upload as u64)
-        .timeouts(Timeouts::default().with_total(args.total_timeout));
-    if let Some(requests) = args.max_in_flight {
-        gateway = gateway.max_in_flight(requests);
+/// Whether flags or `TOWERGATE_*` describe the one provider.
+pub(crate) fn says_anything(args: &UpstreamArgs) -> bool {
+    args.base_url.is_some() || args.pass_through_auth || args.upstream_http2
+}
+
+/// The listener's settings: what flags and environment say, over what the file says.
+pub(crate) fn plan(args: &ServerArgs, matches: &ArgMatches, config: Option<&Config>) -> ServerPlan {
+    fn over<T>(
+        matches: &ArgMatches,
+        names: (&str, &'static str, &'static str),
+        value: Option<T>,
+    ) -> Option<(T, Origin)> {
+        let (id, flag, variable) = names;
+        let is_flag = matches.value_source(id) == Some(ValueSource::CommandLine);
+        value.map(|value| (value, if is_flag { Origin::Flag(flag) } else { Origin::Variable(variable) }))
     }
-    let keys = client_keys(args)?;
-    let guarded = keys.is_some();
-    if let Some(keys) = keys {
-        gateway = gateway.client_keys(keys);
+    macro_rules! over {
+        ($field:ident, $flag:literal, $variable:literal, $value:expr) => {
+            over(matches, (stringify!($field), $flag, $variable), $value)
+        };
     }
-    Ok((gateway, guarded))
+    let plan = config.map_or_else(ServerPlan::built_in, Config::server);
+    let admin = args.admin_listen.map(Some);
+    let requests = args.max_in_flight.map(Some);
+    let format = args.log_format.map(|format| match format {
+        LogFormat::Text => types::LogFormat::Text,
+        LogFormat::Json => types::LogFormat::Json,
+    });
+    ServerPlan {
+        listen: plan.listen.overridden(over!(listen, "--listen", "TOWERGATE_LISTEN", args.listen)),
+        admin_listen: plan.admin_listen.overridden(over!(
+            admin_listen,
+            "--admin-listen",
+            "TOWERGATE_ADMIN_LISTEN",
+            admin
+        )),
+        max_body: plan.max_body.overridden(over!(
+            max_body,
+            "--max-body",
+            "TOWERGATE_MAX_BODY",
+            args.max_body
+        )),
+        max_upload: plan.max_upload.overridden(over!(
+            max_upload,
+            "--max-upload",
+            "TOWERGATE_MAX_UPLOAD",
+            args.max_upload
+        )),
+        max_in_flight: plan.max_in_flight.overridden(over!(
+            max_in_flight,
+            "--max-in-flight",
+            "TOWERGATE_MAX_IN_FLIGHT",
+            requests
+        )),
+        total_timeout: plan.total_timeout.overridden(over!(
+            total_timeout,
+            "--total-timeout",
+            "TOWERGATE_TOTAL_TIMEOUT",
+            args.total_timeout
+        )),
+        request_body_timeout: plan.request_body_timeout,
+        drain_delay: plan.drain_delay.overridden(over!(
+            drain_delay,
+            "--drain-delay",
+            "TOWERGATE_DRAIN_DELAY",
+            args.drain_delay
+        )),
+        drain_timeout: plan.drain_timeout.overridden(over!(
+            drain_timeout,
+            "--drain-timeout",
+            "TOWERGATE_DRAIN_TIMEOUT",
+            args.drain_timeout
+        )),
+        log: plan.log.overridden(over!(log, "--log", "TOWERGATE_LOG", args.log.clone())),
+        log_format: plan.log_format.overridden(over!(
+            log_format,
+            "--log-format",
+            "TOWERGATE_LOG_FORMAT",
+            format
+        )),
+    }
+}
+
+/// A gateway with the listener's limits, and with the client keys of flags and environment, which stand in place
+/// of those of a file. Says whether it asks clients for keys.
+pub(crate) fn limited(
+    args: &ServerArgs,
+    plan: &ServerPlan,
+    gateway: GatewayBuilder,
+    has_keys: bool,
+) -> Result<(GatewayBuilder, bool), Error> {
+    let gateway = plan.limit(gateway);
+    Ok(match client_keys(args)? {
+        Some(keys) => (gateway.client_keys(keys), true),
+        None => (gateway, has_keys),
+    })
 }
 
 /// The server. Where strangers may reach the listener, only `/healthz` and `/readyz` are public.
-pub(crate) fn server(args: &ServerArgs, guarded: bool) -> Result<ServerBuilder, Error> {
+pub(crate) fn server(plan: &ServerPlan, guarded: bool) -> Result<ServerBuilder, Error> {
     Ok(Server::builder()
-        .listen(args.listen)
-        .admin_listen(args.admin_listen)
-        .drain_delay(args.drain_delay)
-        .drain_timeout(args.drain_timeout)
-        .public_metrics(!guarded && is_loopback(args.listen))
+        .listen(plan.listen.value)
+        .admin_listen(plan.admin_listen.value)
+        .drain_delay(plan.drain_delay.value)
+        .drain_timeout(plan.drain_timeout.value)
+        .public_metrics(!guarded && is_loopback(plan.listen.value))
         .metrics(telemetry::install_metrics()?))
 }
 

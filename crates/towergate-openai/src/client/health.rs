@@ -28,7 +28,11 @@ impl fmt::Display for Health {
         let latency = self.latency.as_millis();
         match &self.error {
             None => write!(f, "healthy, {} models, {latency} ms", self.models_seen),
-            Some(error) => write!(f, "not healthy after {latency} ms: {error}"),
+            Some(error) => {
+                write!(f, "not healthy after {latency} ms: {error}")?;
+                // Who failed is the service; how, its error says.
+                std::error::Error::source(error).map_or(Ok(()), |cause| write!(f, ": {cause}"))
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ pub use self::{
     service::ServiceProvider,
 };
 use crate::stack;
+pub(crate) use crate::stack::default_retry;
 
 /// The service of a provider, erased once.
 pub type ProviderService = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;

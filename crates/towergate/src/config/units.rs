@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 /// `64MiB`, `512k`, `1000`: bytes; k, M and G count in 1024 as KiB, MiB and GiB do.
-pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
+///
+/// # Errors
+///
+/// What is no size; the text says how one is written.
+pub fn parse_bytes(text: &str) -> Result<usize, String> {
     let (number, unit) = split(text);
     let factor: usize = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -20,7 +24,11 @@ pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
 }
 
 /// `30s`, `500ms`, `2m`, `1h`, `2.5`: a time; without a unit, seconds.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// What is no time; the text says how one is written.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let seconds = match unit {
         "ms" => 0.001,

@@ -1,0 +1,448 @@
+//! [`ProviderPlan`]: one provider with every setting in force, and where each comes from.
+//!
+//! The rule: the provider's own section, then `defaults`, then the `OPENAI_*` variables (for `type: openai`
+//! without a base URL of its own), then what is built in. Where `timeout` and a clock of `timeouts` stand in
+//! the same section, the clock wins.
+
+use std::time::Duration;
+
+use super::{
+    Config,
+    problem::Problem,
+    setting::{Origin, Setting, Variables, is_reference},
+    types::{HttpVersion, ModelEntry, ModelSection, ProviderSection, ProviderType, Secret, Time, TlsSection},
+};
+
+/// A provider with every setting in force. Holds no secret that was given by reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProviderPlan {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: ProviderType,
+    /// Where it is.
+    pub base_url: Setting<String>,
+    /// Where its key comes from.
+    pub key: Setting<KeyReference>,
+    /// `OpenAI-Organization`.
+    pub organization: Setting<Option<String>>,
+    /// `OpenAI-Project`.
+    pub project: Setting<Option<String>>,
+    pub(super) headers: Vec<(String, Secret)>,
+    pub(super) allow_headers: Vec<String>,
+    pub(super) tls: TlsSection,
+    /// Its HTTP version.
+    pub http_version: Setting<HttpVersion>,
+    /// When it is chosen.
+    pub priority: Setting<u32>,
+    /// Its share.
+    pub weight: Setting<f64>,
+    /// What it serves: the clients' name for each model, and the settings. Empty: anything.
+    pub models: Vec<(String, ModelSection)>,
+    /// The clocks.
+    pub timeouts: Clocks,
+    /// Retries after the first attempt.
+    pub max_retries: Setting<u32>,
+    /// How it is retried.
+    pub retry: Retry,
+    /// When it is set aside.
+    pub breaker: Breaker,
+    /// How long an idle connection is kept.
+    pub pool_idle_timeout: Setting<Duration>,
+    /// How many idle connections are kept.
+    pub pool_max_idle: Setting<u32>,
+}
+
+/// The clocks of a provider; `None` where the clock depends on the request.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the settings of the same names have them")]
+pub struct Clocks {
+    pub connect: Setting<Duration>,
+    pub head: Setting<Option<Duration>>,
+    pub first_event: Setting<Option<Duration>>,
+    pub idle: Setting<Option<Duration>>,
+    pub tunnel_idle: Setting<Duration>,
+}
+
+/// How a provider is retried.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the settings of the same names have them")]
+pub struct Retry {
+    pub max_backoff: Setting<Duration>,
+    pub jitter: Setting<bool>,
+    pub max_retry_after: Setting<Duration>,
+    pub maybe_billed: Setting<bool>,
+    pub budget_ratio: Setting<f64>,
+    pub budget_min_per_second: Setting<u32>,
+}
+
+/// When a provider is set aside.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the settings of the same names have them")]
+pub struct Breaker {
+    pub enabled: Setting<bool>,
+    pub consecutive_failures: Setting<u32>,
+    pub failure_ratio: Setting<f64>,
+    pub min_requests: Setting<u32>,
+    pub window: Setting<Duration>,
+    pub open_for: Setting<Duration>,
+    pub max_open_for: Setting<Duration>,
+    pub probes: Setting<u32>,
+}
+
+/// Where a key comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeyReference {
+    /// There is none.
+    None,
+    /// The caller's own is sent.
+    Caller,
+    /// A text of the file, with variables in it.
+    Text(Secret),
+    /// A file.
+    File(String),
+    /// `OPENAI_API_KEY` or `OPENAI_API_KEY_FILE`, whichever is set.
+    OpenAiVariables,
+}
+
+impl KeyReference {
+    /// What it is, without what it holds.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::None => "none".to_owned(),
+            Self::Caller => "the caller's own".to_owned(),
+            Self::Text(Secret(text)) if is_reference(text) => text.clone(),
+            Self::Text(_) => "[redacted]".to_owned(),
+            Self::File(path) => format!("file {path}"),
+            Self::OpenAiVariables => "$OPENAI_API_KEY or $OPENAI_API_KEY_FILE".to_owned(),
+        }
+    }
+}
+
+/// Looks the values of one provider up.
+struct Resolver<'a> {
+    config: &'a Config,
+    name: &'a str,
+    section: &'a ProviderSection,
+    variables: &'a Variables,
+    /// Whether the `OPENAI_*` variables are about it.
+    openai: bool,
+    problems: Vec<Problem>,
+}
+
+/// Takes the first of the provider's own, the default's and what is built in.
+macro_rules! resolve {
+    ($resolver:ident, $($field:ident).+, $path:literal, $map:expr, $built_in:expr) => {{
+        let own = $resolver.section.$($field).+.clone().map($map);
+        let default = $resolver.config.file.defaults.$($field).+.clone().map($map);
+        $resolver.pick($path, own, default, None).unwrap_or_else(|| Setting::built_in($built_in))
+    }};
+}
+
+impl Resolver<'_> {
+    fn own_path(&self, path: &str) -> String {
+        format!("providers.{}.{path}", self.name)
+    }
+
+    fn in_file(&self, path: &str) -> Origin {
+        self.config.place(path).map_or(Origin::BuiltIn, Origin::File)
+    }
+
+    fn pick<T>(
+        &self,
+        path: &str,
+        own: Option<T>,
+        default: Option<T>,
+        variable: Option<(T, Origin)>,
+    ) -> Option<Setting<T>> {
+        if let Some(value) = own {
+            return Some(Setting { value, origin: self.in_file(&self.own_path(path)) });
+        }
+        if let Some(value) = default {
+            return Some(Setting { value, origin: self.in_file(&format!("defaults.{path}")) });
+        }
+        variable.map(|(value, origin)| Setting { value, origin })
+    }
+
+    fn variable(&self, name: &'static str) -> Option<(String, Origin)> {
+        let value = self.variables.get(name).filter(|_| self.openai)?;
+        Some((value, Origin::Variable(name)))
+    }
+
+    /// A text with its variables put in.
+    fn text(&mut self, path: &str, text: &str) -> String {
+        match self.variables.expand(text) {
+            Ok(expanded) => expanded,
+            Err(missing) => {
+                let path = self.own_path(path);
+                let message = format!(
+                    "the variable {} is not set; give it a default: ${{{}:-...}}",
+                    missing.0, missing.0
+                );
+                self.problems.push(Problem {
+                    place: self.config.place(&path),
+                    path,
+                    message,
+                    suggestion: None,
+                });
+                text.to_owned()
+            }
+        }
+    }
+
+    /// One of head, first event and idle: a clock of its own before `timeout`, in each section.
+    fn clock(&self, path: &str, own: Option<Time>, default: Option<Time>) -> Setting<Option<Duration>> {
+        let defaults = &self.config.file.defaults;
+        let steps = [
+            (own, self.own_path(path)),
+            (self.section.timeout, self.own_path("timeout")),
+            (default, format!("defaults.{path}")),
+            (defaults.timeout, "defaults.timeout".to_owned()),
+        ];
+        for (value, path) in steps {
+            if let Some(Time(value)) = value {
+                return Setting { value: Some(value), origin: self.in_file(&path) };
+            }
+        }
+        let variable = self.variable("OPENAI_TIMEOUT").and_then(|(text, origin)| {
+            let seconds = text.trim().parse::<f64>().ok()?;
+            Some((Some(Duration::try_from_secs_f64(seconds).ok()?), origin))
+        });
+        Setting::built_in(None).overridden(variable)
+    }
+}
+
+impl ProviderPlan {
+    /// Every provider of a configuration, in the order of the file, and what is wrong with them.
+    pub(super) fn all(config: &Config, variables: &Variables) -> (Vec<Self>, Vec<Problem>) {
+        let mut names: Vec<&String> = config.file.providers.keys().collect();
+        names.sort_by_key(|name| config.place(&format!("providers.{name}")));
+        let mut problems = Vec::new();
+        let plans = names
+            .into_iter()
+            .map(|name| Self::of(config, name, &config.file.providers[name], variables, &mut problems))
+            .collect();
+        (plans, problems)
+    }
+
+    fn of(
+        config: &Config,
+        name: &str,
+        section: &ProviderSection,
+        variables: &Variables,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let openai = section.kind.is_openai() && section.base_url.is_none();
+        let mut resolver = Resolver { config, name, section, variables, openai, problems: Vec::new() };
+        let base_url = match &section.base_url {
+            Some(url) => {
+                let value = resolver.text("base_url", url);
+                Setting { value, origin: resolver.in_file(&resolver.own_path("base_url")) }
+            }
+            None => {
+                let value = section.kind.base_url().unwrap_or_default().to_owned();
+                Setting::built_in(value).overridden(resolver.variable("OPENAI_BASE_URL"))
+            }
+        };
+        let mut optional = |path: &str, own: &Option<String>, variable: &'static str| match own {
+            Some(text) => {
+                let value = Some(resolver.text(path, text));
+                Setting { value, origin: resolver.in_file(&resolver.own_path(path)) }
+            }
+            None => {
+                let variable = resolver.variable(variable).map(|(value, origin)| (Some(value), origin));
+                Setting::built_in(None).overridden(variable)
+            }
+        };
+        let organization = optional("organization", &section.organization, "OPENAI_ORG_ID");
+        let project = optional("project", &section.project, "OPENAI_PROJECT_ID");
+        let key = Self::key(&resolver);
+        let mut models: Vec<(String, ModelSection)> = section
+            .models
+            .iter()
+            .map(|(name, entry)| {
+                let settings = match entry {
+                    None => ModelSection::default(),
+                    Some(ModelEntry::Upstream(upstream)) => {
+                        ModelSection { upstream: Some(upstream.clone()), ..ModelSection::default() }
+                    }
+                    Some(ModelEntry::Settings(settings)) => settings.clone(),
+                };
+                (name.clone(), settings)
+            })
+            .collect();
+        if let Some(model) = section.model.as_ref().filter(|model| !section.models.contains_key(*model)) {
+            models.insert(0, (model.clone(), ModelSection::default()));
+        }
+        let own = |path: &str| resolver.in_file(&resolver.own_path(path));
+        let priority = section.priority.map(|value| (value, own("priority")));
+        let weight = section.weight.map(|value| (value, own("weight")));
+        let retries = resolver.variable("OPENAI_MAX_RETRIES");
+        let retries = retries.and_then(|(text, origin)| Some((text.trim().parse().ok()?, origin)));
+        let defaults = &config.file.defaults;
+        let time = |Time(time)| time;
+        let second = Duration::from_secs;
+        let plan = Self {
+            name: name.to_owned(),
+            kind: section.kind,
+            base_url,
+            key,
+            organization,
+            project,
+            headers: section.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            allow_headers: section.allow_headers.clone(),
+            tls: section.tls.clone(),
+            http_version: resolve!(resolver, http_version, "http_version", |it| it, HttpVersion::Http1),
+            priority: Setting::built_in(1).overridden(priority),
+            weight: Setting::built_in(1.0).overridden(weight),
+            models,
+            timeouts: Clocks {
+                connect: resolve!(resolver, timeouts.connect, "timeouts.connect", time, second(30)),
+                head: resolver.clock("timeouts.head", section.timeouts.head, defaults.timeouts.head),
+                first_event: resolver.clock(
+                    "timeouts.first_event",
+                    section.timeouts.first_event,
+                    defaults.timeouts.first_event,
+                ),
+                idle: resolver.clock("timeouts.idle", section.timeouts.idle, defaults.timeouts.idle),
+                tunnel_idle: resolve!(
+                    resolver,
+                    timeouts.tunnel_idle,
+                    "timeouts.tunnel_idle",
+                    time,
+                    second(600)
+                ),
+            },
+            max_retries: resolver
+                .pick("max_retries", section.max_retries, defaults.max_retries, retries)
+                .unwrap_or_else(|| Setting::built_in(3)),
+            retry: Retry {
+                max_backoff: resolve!(resolver, retry.max_backoff, "retry.max_backoff", time, second(30)),
+                jitter: resolve!(resolver, retry.jitter, "retry.jitter", |it| it, true),
+                max_retry_after: resolve!(
+                    resolver,
+                    retry.max_retry_after,
+                    "retry.max_retry_after",
+                    time,
+                    second(30)
+                ),
+                maybe_billed: resolve!(resolver, retry.maybe_billed, "retry.maybe_billed", |it| it, true),
+                budget_ratio: resolve!(resolver, retry.budget_ratio, "retry.budget_ratio", |it| it, 0.2),
+                budget_min_per_second: resolve!(
+                    resolver,
+                    retry.budget_min_per_second,
+                    "retry.budget_min_per_second",
+                    |it| it,
+                    10
+                ),
+            },
+            breaker: Breaker {
+                enabled: resolve!(resolver, breaker.enabled, "breaker.enabled", |it| it, true),
+                consecutive_failures: resolve!(
+                    resolver,
+                    breaker.consecutive_failures,
+                    "breaker.consecutive_failures",
+                    |it| it,
+                    5
+                ),
+                failure_ratio: resolve!(
+                    resolver,
+                    breaker.failure_ratio,
+                    "breaker.failure_ratio",
+                    |it| it,
+                    0.5
+                ),
+                min_requests: resolve!(resolver, breaker.min_requests, "breaker.min_requests", |it| it, 20),
+                window: resolve!(resolver, breaker.window, "breaker.window", time, second(10)),
+                open_for: resolve!(resolver, breaker.open_for, "breaker.open_for", time, second(5)),
+                max_open_for: resolve!(
+                    resolver,
+                    breaker.max_open_for,
+                    "breaker.max_open_for",
+                    time,
+                    second(30)
+                ),
+                probes: resolve!(resolver, breaker.probes, "breaker.probes", |it| it, 1),
+            },
+            pool_idle_timeout: resolve!(resolver, pool.idle_timeout, "pool.idle_timeout", time, second(30)),
+            pool_max_idle: resolve!(resolver, pool.max_idle, "pool.max_idle", |it| it, 256),
+        };
+        problems.append(&mut resolver.problems);
+        plan
+    }
+
+    fn key(resolver: &Resolver<'_>) -> Setting<KeyReference> {
+        let section = resolver.section;
+        let at = |value, path: &str| Setting { value, origin: resolver.in_file(&resolver.own_path(path)) };
+        if section.pass_through_auth == Some(true) {
+            at(KeyReference::Caller, "pass_through_auth")
+        } else if let Some(secret) = &section.api_key {
+            at(KeyReference::Text(secret.clone()), "api_key")
+        } else if let Some(path) = &section.api_key_file {
+            at(KeyReference::File(path.clone()), "api_key_file")
+        } else if resolver.openai {
+            let set = ["OPENAI_API_KEY", "OPENAI_API_KEY_FILE"]
+                .into_iter()
+                .find(|name| resolver.variables.get(name).is_some());
+            let origin = set.map_or(Origin::BuiltIn, Origin::Variable);
+            Setting { value: KeyReference::OpenAiVariables, origin }
+        } else {
+            Setting::built_in(KeyReference::None)
+        }
+    }
+
+    /// Every setting as text, with where it comes from.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&'static str, String, Origin)> {
+        fn row<T>(
+            name: &'static str,
+            setting: &Setting<T>,
+            text: impl Fn(&T) -> String,
+        ) -> (&'static str, String, Origin) {
+            (name, text(&setting.value), setting.origin.clone())
+        }
+        let seconds = |time: &Duration| format!("{} s", time.as_secs_f64());
+        let by_request =
+            |time: &Option<Duration>| time.map_or_else(|| "by the request".to_owned(), |time| seconds(&time));
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+        let (clocks, retry, breaker) = (&self.timeouts, &self.retry, &self.breaker);
+        vec![
+            row("base_url", &self.base_url, Clone::clone),
+            row("api_key", &self.key, KeyReference::describe),
+            row("organization", &self.organization, or_none),
+            row("project", &self.project, or_none),
+            row("http_version", &self.http_version, |version| {
+                match version {
+                    HttpVersion::Http1 => "1.1",
+                    HttpVersion::Http2 => "2",
+                }
+                .to_owned()
+            }),
+            row("priority", &self.priority, ToString::to_string),
+            row("weight", &self.weight, ToString::to_string),
+            row("timeouts.connect", &clocks.connect, seconds),
+            row("timeouts.head", &clocks.head, by_request),
+            row("timeouts.first_event", &clocks.first_event, by_request),
+            row("timeouts.idle", &clocks.idle, by_request),
+            row("timeouts.tunnel_idle", &clocks.tunnel_idle, seconds),
+            row("max_retries", &self.max_retries, ToString::to_string),
+            row("retry.max_backoff", &retry.max_backoff, seconds),
+            row("retry.jitter", &retry.jitter, ToString::to_string),
+            row("retry.max_retry_after", &retry.max_retry_after, seconds),
+            row("retry.maybe_billed", &retry.maybe_billed, ToString::to_string),
+            row("retry.budget_ratio", &retry.budget_ratio, ToString::to_string),
+            row("retry.budget_min_per_second", &retry.budget_min_per_second, ToString::to_string),
+            row("breaker.enabled", &breaker.enabled, ToString::to_string),
+            row("breaker.consecutive_failures", &breaker.consecutive_failures, ToString::to_string),
+            row("breaker.failure_ratio", &breaker.failure_ratio, ToString::to_string),
+            row("breaker.min_requests", &breaker.min_requests, ToString::to_string),
+            row("breaker.window", &breaker.window, seconds),
+            row("breaker.open_for", &breaker.open_for, seconds),
+            row("breaker.max_open_for", &breaker.max_open_for, seconds),
+            row("breaker.probes", &breaker.probes, ToString::to_string),
+            row("pool.idle_timeout", &self.pool_idle_timeout, seconds),
+            row("pool.max_idle", &self.pool_max_idle, ToString::to_string),
+        ]
+    }
+}

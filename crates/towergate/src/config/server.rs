@@ -1,0 +1,96 @@
+//! [`ServerPlan`]: the settings of the listener, with where each comes from.
+
+use std::{net::SocketAddr, time::Duration};
+
+use towergate_layers::timeout::Timeouts;
+
+use super::{
+    Config,
+    setting::{Origin, Setting},
+    types::{LogFormat, Size, Time},
+};
+use crate::GatewayBuilder;
+
+/// The settings of the listener, its limits, its shutdown and its log, each with where it comes from. A flag or
+/// a variable [overrides](Setting::overridden) what the file says.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the settings of the same names have them")]
+pub struct ServerPlan {
+    pub listen: Setting<SocketAddr>,
+    pub admin_listen: Setting<Option<SocketAddr>>,
+    pub max_body: Setting<usize>,
+    pub max_upload: Setting<usize>,
+    pub max_in_flight: Setting<Option<u32>>,
+    pub total_timeout: Setting<Duration>,
+    pub request_body_timeout: Setting<Duration>,
+    pub drain_delay: Setting<Duration>,
+    pub drain_timeout: Setting<Duration>,
+    pub log: Setting<String>,
+    pub log_format: Setting<LogFormat>,
+}
+
+impl ServerPlan {
+    /// What holds without a file.
+    #[must_use]
+    pub fn built_in() -> Self {
+        Self {
+            listen: Setting::built_in(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            admin_listen: Setting::built_in(None),
+            max_body: Setting::built_in(64 << 20),
+            max_upload: Setting::built_in(1 << 30),
+            max_in_flight: Setting::built_in(None),
+            total_timeout: Setting::built_in(Duration::from_secs(600)),
+            request_body_timeout: Setting::built_in(Duration::from_secs(30)),
+            drain_delay: Setting::built_in(Duration::ZERO),
+            drain_timeout: Setting::built_in(Duration::from_secs(30)),
+            log: Setting::built_in("info".to_owned()),
+            log_format: Setting::built_in(LogFormat::Text),
+        }
+    }
+
+    /// Gives a gateway these limits.
+    pub fn limit(&self, gateway: GatewayBuilder) -> GatewayBuilder {
+        let timeouts = Timeouts::default()
+            .with_total(self.total_timeout.value)
+            .with_request_body(self.request_body_timeout.value.min(self.total_timeout.value));
+        let gateway =
+            gateway.max_body(self.max_body.value).max_upload(self.max_upload.value as u64).timeouts(timeouts);
+        match self.max_in_flight.value {
+            Some(requests) => gateway.max_in_flight(requests as usize),
+            None => gateway,
+        }
+    }
+
+    pub(super) fn of(config: &Config) -> Self {
+        let (server, logging) = (&config.file.server, &config.file.logging);
+        let at = |path: &str| config.place(path).map_or(Origin::BuiltIn, Origin::File);
+        let built_in = Self::built_in();
+        let address =
+            |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<SocketAddr>().ok());
+        let time = |time: Option<Time>, path: &str| time.map(|Time(time)| (time, at(path)));
+        let size = |size: Option<Size>, path: &str| size.map(|Size(bytes)| (bytes, at(path)));
+        Self {
+            listen: built_in.listen.overridden(address(&server.listen).map(|it| (it, at("server.listen")))),
+            admin_listen: built_in
+                .admin_listen
+                .overridden(address(&server.admin_listen).map(|it| (Some(it), at("server.admin_listen")))),
+            max_body: built_in.max_body.overridden(size(server.max_body, "server.max_body")),
+            max_upload: built_in.max_upload.overridden(size(server.max_upload, "server.max_upload")),
+            max_in_flight: built_in
+                .max_in_flight
+                .overridden(server.max_in_flight.map(|it| (Some(it), at("server.max_in_flight")))),
+            total_timeout: built_in
+                .total_timeout
+                .overridden(time(server.total_timeout, "server.total_timeout")),
+            request_body_timeout: built_in
+                .request_body_timeout
+                .overridden(time(server.request_body_timeout, "server.request_body_timeout")),
+            drain_delay: built_in.drain_delay.overridden(time(server.drain_delay, "server.drain_delay")),
+            drain_timeout: built_in
+                .drain_timeout
+                .overridden(time(server.drain_timeout, "server.drain_timeout")),
+            log: built_in.log.overridden(logging.level.clone().map(|it| (it, at("logging.level")))),
+            log_format: built_in.log_format.overridden(logging.format.map(|it| (it, at("logging.format")))),
+        }
+    }
+}

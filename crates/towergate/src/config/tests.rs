@@ -1,0 +1,179 @@
+use std::time::Duration;
+
+use towergate_core::label::Label;
+
+use super::*;
+
+const SEED: &str = "\
+providers:
+  openai-gpt4: {type: openai, model: gpt-4, priority: 1, weight: 0.7, timeout: 30.0, max_retries: 3}
+";
+
+fn variables(set: &'static [(&'static str, &'static str)]) -> Variables {
+    Variables::new(move |name| {
+        set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    })
+}
+
+fn parse(text: &str) -> Config {
+    Config::parse("t.yaml", text, &variables(&[])).unwrap()
+}
+
+fn errors(text: &str) -> Vec<String> {
+    let errors = Config::parse("t.yaml", text, &variables(&[])).unwrap_err();
+    errors.to_string().lines().map(str::to_owned).collect()
+}
+
+fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn the_form_of_the_seed_works_unchanged() {
+    let config = parse(SEED);
+    let [plan] = config.providers() else { panic!("one provider") };
+    assert_eq!(plan.name, "openai-gpt4");
+    assert_eq!((plan.priority.value, plan.weight.value, plan.max_retries.value), (1, 0.7, 3));
+    assert_eq!(plan.base_url, Setting::built_in("https://api.openai.com/v1".to_owned()));
+    assert_eq!(plan.key.value, KeyReference::OpenAiVariables);
+    assert_eq!(plan.models.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["gpt-4"]);
+    for clock in [&plan.timeouts.head, &plan.timeouts.first_event, &plan.timeouts.idle] {
+        assert_eq!(clock.value, Some(s(30)));
+        assert_eq!(clock.origin, Origin::File(Place { line: 2, column: 71 }));
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_with_its_place() {
+    let found = errors(
+        "providers:\n  a:\n    wieght: 1\n    priority: high\n    type: opnai\n    max_retries: 101\n    timeout: soon\n    \
+         retry: {jitter: 3}\nserver:\n  listen: nowhere\nlogg: {}\nclient_keys:\n  x: 3\n",
+    );
+    let expected = [
+        "t.yaml:3:5: providers.a.wieght: there is no such setting; did you mean \"weight\"?",
+        "t.yaml:4:5: providers.a.priority: \"high\" is not a whole number",
+        "t.yaml:5:5: providers.a.type: \"opnai\" is not one of openai, openai-eu, openai-us, azure, groq, mistral, \
+         deepseek, together, openrouter, vllm, ollama, llama.cpp; did you mean \"openai\"?",
+        "t.yaml:6:5: providers.a.max_retries: 101 is more than 100",
+        "t.yaml:7:5: providers.a.timeout: \"soon\" is no time: write 500ms, 30s, 2m or 1h",
+        "t.yaml:8:13: providers.a.retry.jitter: 3 is not true or false",
+        "t.yaml:11:1: logg: there is no such setting; did you mean \"logging\"?",
+        "t.yaml:13:3: client_keys.x: 3 is not a mapping",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn values_that_cannot_be_together_are_found() {
+    let found = errors(
+        "providers:\n  a: {base_url: 'http://a', model: m, weight: 0, api_key: x, api_key_file: y}\n  b: {type: azure, model: n, timeout: 700}\n\
+         routing:\n  default_provider: c\n  fallback_models: {m: [n, o, m]}\nserver: {listen: '8080'}\nclient_keys:\n  me: {}\n  \
+         you: {sha256: 12ab}\n",
+    );
+    let has = |at: &str, says: &str| {
+        assert!(
+            found.iter().any(|line| line.starts_with(&format!("t.yaml:{at}: ")) && line.contains(says)),
+            "{at} {says}: {found:#?}"
+        );
+    };
+    has("2:39", "weight 0");
+    has("2:62", "api_key says already");
+    has("3:3", "base_url is missing");
+    has("3:30", "longer than server.total_timeout (600s)");
+    has("5:3", "no provider \"c\"");
+    has("6:28", "no provider serves the model \"o\"");
+    has("6:21", "cannot stand in for itself");
+    has("7:10", "not an address");
+    has("9:3", "key or sha256 is missing");
+    has("10:9", "64 hex digits");
+    assert_eq!(found.len(), 10, "{found:#?}");
+}
+
+#[test]
+fn no_error_shows_a_key() {
+    for text in [
+        "providers: {a: {api_key: [sk-canary-0123456789]}}",
+        "providers: {a: {keys: sk-canary-0123456789}}",
+        "providers: {a: {weight: sk-canary-0123456789}}",
+        "providers: {a: {type: sk-canary-0123456789}}",
+        "client_keys: {a: {sha256: sk-canary-0123456789}}",
+        "client_keys: {a: sk-canary-0123456789}",
+    ] {
+        let found = errors(text).join("\n");
+        assert!(!found.contains("canary"), "{found}");
+    }
+    let config = parse("providers: {a: {api_key: sk-canary, headers: {x-a: canary}}}");
+    assert!(!format!("{config:?}").contains("canary"), "{config:?}");
+    assert!(!format!("{:?}", config.providers()[0].rows()).contains("canary"));
+}
+
+#[test]
+fn one_rule_says_which_value_is_in_force() {
+    let text = "providers:\n  a: {timeouts: {head: 1}, retry: {jitter: false}}\n  b: {timeout: 2s}\n  c: {}\n  d: {base_url: 'http://d'}\n\
+                defaults: {timeouts: {head: 3, connect: 5}, max_retries: 7}\n";
+    let set = variables(&[
+        ("OPENAI_TIMEOUT", "9"),
+        ("OPENAI_MAX_RETRIES", "1"),
+        ("OPENAI_BASE_URL", "https://e/v1"),
+        ("OPENAI_ORG_ID", "org"),
+        ("OPENAI_API_KEY", "sk"),
+    ]);
+    let config = Config::parse("t.yaml", text, &set).unwrap();
+    let [a, b, c, d] = config.providers() else { panic!("four providers") };
+    let heads = [a, b, c, d].map(|plan| plan.timeouts.head.value);
+    assert_eq!(heads, [Some(s(1)), Some(s(2)), Some(s(3)), Some(s(3))]);
+    let idles = [a, b, c, d].map(|plan| plan.timeouts.idle.value);
+    assert_eq!(idles, [Some(s(9)), Some(s(2)), Some(s(9)), None], "the variables are not about another host");
+    assert!(
+        [a, b, c, d].iter().all(|plan| plan.timeouts.connect.value == s(5) && plan.max_retries.value == 7)
+    );
+    assert_eq!(a.retry.jitter.origin, Origin::File(Place { line: 2, column: 36 }));
+    assert_eq!(
+        (c.base_url.value.as_str(), &c.base_url.origin),
+        ("https://e/v1", &Origin::Variable("OPENAI_BASE_URL"))
+    );
+    assert_eq!(c.key.origin, Origin::Variable("OPENAI_API_KEY"));
+    assert_eq!((d.organization.value.as_deref(), &d.key.value), (None, &KeyReference::None));
+    assert_eq!(c.organization.value.as_deref(), Some("org"));
+}
+
+#[test]
+fn variables_in_texts_are_put_in_and_those_of_secrets_are_not() {
+    let text = "providers: {a: {base_url: 'http://${HOST:-localhost}:${PORT}', api_key: '${KEY}'}}";
+    let config = Config::parse("t.yaml", text, &variables(&[("PORT", "1")])).unwrap();
+    let plan = &config.providers()[0];
+    assert_eq!(plan.base_url.value, "http://localhost:1");
+    assert_eq!(plan.key.value.describe(), "${KEY}");
+    let missing = Config::parse("t.yaml", text, &variables(&[])).unwrap_err().to_string();
+    assert!(missing.contains("t.yaml:1:17: providers.a.base_url: the variable PORT is not set"), "{missing}");
+}
+
+#[test]
+fn an_empty_file_has_no_provider_and_says_so() {
+    assert_eq!(errors("").len(), 1);
+    assert!(errors("providers:\n")[0].contains("there is no provider"));
+}
+
+#[tokio::test]
+async fn what_is_described_is_built() {
+    let text = "providers:\n  a: {base_url: 'http://localhost:1', api_key: '${KEY}', models: {fast: small, plain: , slow: {upstream: big, thinks: true, failover_after: 5}}, headers: {x-team: '${TEAM:-sre}'}, http_version: 2, tls: {}}\n  b: {type: ollama, priority: 2}\n\
+                routing: {fallback_models: {fast: [plain]}, default_provider: b, max_attempts: 6}\nclient_keys: {me: {key: '${MINE}'}}\n";
+    let set = variables(&[("KEY", "sk-1"), ("MINE", "tg-1")]);
+    let config = Config::parse("t.yaml", text, &set).unwrap();
+    let routing = config.routing(&set).await.unwrap();
+    let names: Vec<_> =
+        routing.registry().iter().map(|(name, provider)| (name, provider.name().clone())).collect();
+    assert_eq!(names, [("a", Label::new("a")), ("b", Label::new("b"))]);
+    config.gateway(&set).await.unwrap().build().unwrap();
+    let error = config.gateway(&variables(&[("MINE", "x")])).await.unwrap_err().to_string();
+    assert_eq!(error, "providers.a.api_key: the variable KEY is not set");
+}
+
+#[test]
+fn plans_that_differ_only_in_their_place_are_equal() {
+    let one = parse("providers: {a: {timeout: 3}}");
+    let same = parse("# moved\nproviders:\n  a:\n    timeout: 3s\n");
+    let other = parse("providers: {a: {timeout: 4}}");
+    assert_eq!(one.providers(), same.providers());
+    assert_ne!(one.providers(), other.providers());
+}

@@ -1,0 +1,50 @@
+//! `towergate check`, `towergate schema`, `towergate explain`.
+
+use std::process::ExitCode;
+
+use towergate::config::{Config, Variables, schema};
+
+use crate::{
+    cli::{CheckArgs, ExplainArgs},
+    settings::Error,
+};
+
+pub(crate) async fn check(args: CheckArgs) -> Result<ExitCode, Error> {
+    match Config::load(&args.file, &Variables::of_process()).await {
+        Ok(config) => {
+            let providers = config.providers().len();
+            println!(
+                "{} is sound: {providers} provider{}",
+                args.file.display(),
+                if providers == 1 { "" } else { "s" }
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+pub(crate) fn print_schema() -> Result<ExitCode, Error> {
+    println!("{}", serde_json::to_string_pretty(&schema())?);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn explain(args: ExplainArgs) -> Result<ExitCode, Error> {
+    let mut provider = None;
+    for header in &args.header {
+        let Some((name, value)) = header.split_once(':') else {
+            return Err(
+                format!("{header:?} is no header: write --header 'x-towergate-provider: main'").into()
+            );
+        };
+        if name.trim().eq_ignore_ascii_case("x-towergate-provider") {
+            provider = Some(value.trim());
+        }
+    }
+    let config = Config::load(&args.config, &Variables::of_process()).await?;
+    print!("{}", config.explain(&args.model, provider));
+    Ok(ExitCode::SUCCESS)
+}
