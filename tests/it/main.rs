@@ -16,6 +16,7 @@ mod mount;
 mod order;
 mod pass_through;
 mod real_openai;
+mod reload;
 mod stalled;
 mod streams;
 mod websocket;

@@ -4,10 +4,17 @@ use std::{
     convert::Infallible,
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Release},
+        },
+    },
     task::{Context, Poll},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use tower::util::BoxCloneSyncService;
@@ -29,9 +36,25 @@ pub(crate) type GatewayService = BoxCloneSyncService<Request<Body>, Response<Bod
 /// connection or request is what hyper and axum make of it.
 #[derive(Clone)]
 pub struct Gateway {
+    /// This clone's own, of the generation that it was taken from.
     inner: GatewayService,
-    registry: Registry,
+    generation: u64,
+    shared: Arc<Shared>,
+}
+
+/// What all clones share.
+struct Shared {
+    current: ArcSwap<Current>,
+    /// Spares looking at `current` for each request.
+    generation: AtomicU64,
     tunnels: Arc<CloseTunnels>,
+}
+
+/// The stack that requests are given to.
+struct Current {
+    service: GatewayService,
+    registry: Registry,
+    generation: u64,
 }
 
 /// Settings of a [`Gateway`], each with its default.
@@ -80,14 +103,39 @@ impl Gateway {
     /// Refuses what is new with a 503, and closes WebSockets (code 1001). What else is under way may
     /// end.
     pub fn close(&self) {
-        self.registry.iter().for_each(|(_, provider)| provider.close());
-        self.tunnels.close();
+        self.registry().iter().for_each(|(_, provider)| provider.close());
+        self.shared.tunnels.close();
+    }
+
+    /// The providers.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        self.shared.current.load().registry.clone()
+    }
+
+    /// Puts other settings in force, for this gateway and all its clones, mounted or not. What is under way
+    /// ends with the old ones. A provider that is in the old and the new settings keeps its connections and its
+    /// state.
+    ///
+    /// # Errors
+    ///
+    /// As [`GatewayBuilder::build`]; the old settings stay in force.
+    pub fn replace(&self, settings: GatewayBuilder) -> Result<(), BuildError> {
+        let (service, registry) = settings.stack(&self.shared.tunnels)?;
+        self.shared.current.rcu(|old| {
+            let generation = old.generation + 1;
+            Current { service: service.clone(), registry: registry.clone(), generation }
+        });
+        self.shared.generation.fetch_max(self.shared.current.load().generation, Release);
+        Ok(())
     }
 }
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("registry", &self.registry).finish_non_exhaustive()
+        f.debug_struct("Gateway")
+            .field("registry", &self.shared.current.load().registry)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,6 +149,10 @@ where
     type Future = ResponseFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        if self.shared.generation.load(Acquire) != self.generation {
+            let current = self.shared.current.load();
+            (self.inner, self.generation) = (current.service.clone(), current.generation);
+        }
         Service::poll_ready(&mut self.inner, cx)
     }
 
@@ -174,12 +226,20 @@ impl GatewayBuilder {
     ///
     /// No provider, a routing that contradicts itself, or a clock that can't work.
     pub fn build(self) -> Result<Gateway, BuildError> {
+        let tunnels = Arc::new(CloseTunnels::new());
+        let (service, registry) = self.stack(&tunnels)?;
+        let current = Current { service: service.clone(), registry, generation: 0 };
+        let shared =
+            Shared { current: ArcSwap::from_pointee(current), generation: AtomicU64::new(0), tunnels };
+        Ok(Gateway { inner: service, generation: 0, shared: Arc::new(shared) })
+    }
+
+    fn stack(&self, tunnels: &Arc<CloseTunnels>) -> Result<(GatewayService, Registry), BuildError> {
         let routing = self.routing.as_ref().ok_or(BuildError::NoProvider)?;
         let router = Router::new(routing, self.protocol.clone(), self.memory.clone())?;
         let registry = routing.registry().clone();
         self.timeouts.validate().map_err(BuildError::Timeouts)?;
-        let tunnels = Arc::new(CloseTunnels::new());
-        Ok(Gateway { inner: stack::gateway(router, &self, &tunnels), registry, tunnels })
+        Ok((stack::gateway(router, self, tunnels), registry))
     }
 }
 

@@ -19,7 +19,9 @@ pub(crate) async fn run(args: DemoArgs, matches: &ArgMatches) -> Result<ExitCode
     let sim = SimServer::start(Sim::new()).await?;
     let provider = OpenAiProvider::from_env().await?.name("simulated-openai").base_url(&sim.base_url());
     let gateway = Gateway::builder().provider(provider.api_key("demo-key")?.build()?);
-    let code = serve::start(&args.server, &plan, gateway, false, |address| {
+    let gateway = settings::limited(&args.server, &plan, gateway)?.build()?;
+    let guarded = settings::has_client_keys(&args.server);
+    let code = serve::start(&plan, gateway, guarded, |address| {
         println!(
             "
 In front of a simulated OpenAI: no key, no cost, always the same answers. Try it:

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::ArgMatches;
 use towergate::{
-    Gateway, GatewayBuilder,
-    config::{Config, ServerPlan, Variables},
+    Gateway,
+    config::{Config, Live, ServerPlan, Variables},
     server::signal,
 };
 
 use crate::{
-    cli::{ServeArgs, ServerArgs},
+    cli::ServeArgs,
     logging,
     settings::{self, Error},
 };
@@ -28,7 +28,8 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
             return Err(NOT_CONFIGURED.into());
         }
         let provider = settings::provider(&args.upstream).await?.build()?;
-        return start(&args.server, &plan, Gateway::builder().provider(provider), false, |_| ()).await;
+        let gateway = settings::limited(&args.server, &plan, Gateway::builder().provider(provider))?;
+        return start(&plan, gateway.build()?, settings::has_client_keys(&args.server), |_| ()).await;
     };
     if settings::says_anything(&args.upstream) {
         return Err(format!(
@@ -39,25 +40,33 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
         .into());
     }
     let variables = Variables::of_process();
+    // Once for the log, which has to stand before anything is said.
     let config = Config::load(path, &variables).await?;
     let plan = settings::plan(&args.server, matches, Some(&config));
     logging::init(&plan.log.value, plan.log_format.value)?;
-    let has_keys = !config.file().client_keys.is_empty();
-    let gateway = config.gateway(&variables).await?;
-    start(&args.server, &plan, gateway, has_keys, |_| ()).await
+    let mut hangups = signal::Hangups::listen()?;
+    let (server, matches) = (args.server.clone(), matches.clone());
+    let live = Live::start(path, variables, move |config, gateway| {
+        let plan = settings::plan(&server, &matches, Some(config));
+        settings::limited(&server, &plan, gateway).map_err(|error| error.to_string())
+    })
+    .await?;
+    let guarded = !config.file().client_keys.is_empty() || settings::has_client_keys(&args.server);
+    let gateway = live.gateway();
+    let following = tokio::spawn(live.follow(async move || hangups.next().await));
+    let code = start(&plan, gateway, guarded, |_| ()).await;
+    following.abort();
+    code
 }
 
-/// Builds and serves until a signal comes; `ready` is told the address.
+/// Serves until a signal comes; `ready` is told the address. `guarded`: clients must show a key.
 pub(crate) async fn start(
-    args: &ServerArgs,
     plan: &ServerPlan,
-    gateway: GatewayBuilder,
-    has_keys: bool,
+    gateway: Gateway,
+    guarded: bool,
     ready: impl FnOnce(std::net::SocketAddr),
 ) -> Result<ExitCode, Error> {
-    let (gateway, guarded) = settings::limited(args, plan, gateway, has_keys)?;
     let server = settings::server(plan, guarded)?;
-    let gateway: Gateway = gateway.build()?;
     let listen = plan.listen.value;
     if !guarded && !settings::is_loopback(listen) {
         tracing::warn!(

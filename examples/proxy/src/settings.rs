@@ -121,18 +121,23 @@ pub(crate) fn plan(args: &ServerArgs, matches: &ArgMatches, config: Option<&Conf
 }
 
 /// A gateway with the listener's limits, and with the client keys of flags and environment, which stand in place
-/// of those of a file. Says whether it asks clients for keys.
+/// of those of a file.
 pub(crate) fn limited(
     args: &ServerArgs,
     plan: &ServerPlan,
     gateway: GatewayBuilder,
-    has_keys: bool,
-) -> Result<(GatewayBuilder, bool), Error> {
+) -> Result<GatewayBuilder, Error> {
     let gateway = plan.limit(gateway);
     Ok(match client_keys(args)? {
-        Some(keys) => (gateway.client_keys(keys), true),
-        None => (gateway, has_keys),
+        Some(keys) => gateway.client_keys(keys),
+        None => gateway,
     })
+}
+
+/// Whether flags or environment give client keys.
+pub(crate) fn has_client_keys(args: &ServerArgs) -> bool {
+    args.client_keys_file.is_some()
+        || std::env::var("TOWERGATE_CLIENT_KEYS").is_ok_and(|keys| !keys.trim().is_empty())
 }
 
 /// The server. Where strangers may reach the listener, only `/healthz` and `/readyz` are public.

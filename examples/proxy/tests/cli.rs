@@ -418,3 +418,32 @@ fn no_flag_takes_a_secret() {
     let (code, _) = ends(towergate(&["serve", "--api-key", "sk-test"]));
     assert_eq!(code, Some(2));
 }
+
+#[test]
+fn a_hangup_puts_the_new_file_in_force_and_a_bad_one_not() {
+    let upstream = Serving::start(towergate(&["demo", "--listen", "127.0.0.1:0"]));
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("hangup.yaml");
+    let write = |name: &str| {
+        let text = format!("providers: {{{name}: {{base_url: 'http://{}/v1'}}}}\n", upstream.address);
+        std::fs::write(&file, text).unwrap();
+    };
+    write("one");
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()];
+    let serving = Serving::start(towergate(&arguments));
+    let served_by = |name: &str| {
+        let answer = serving.ask(&post("gpt-4o", false, CLOSE));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer.contains(&format!("x-towergate-provider: {name}\r\n"))
+    };
+    assert!(served_by("one"));
+    write("two");
+    serving.signal("-HUP");
+    while !served_by("two") {}
+    std::fs::write(&file, "providers: {three: {typo: 1}}\n").unwrap();
+    serving.signal("-HUP");
+    while !serving.ask(&get("/metrics")).contains("towergate_config_reloads_total{result=\"refused\"} 1") {}
+    assert!(served_by("two"));
+    let (code, log) = serving.terminate();
+    assert_eq!(code, Some(0));
+    assert!(log.contains("providers.three.typo: there is no such setting"), "{log}");
+}

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     BuildError, Candidate, Gateway, GatewayBuilder, OpenAiProvider, OpenAiProviderBuilder, Registry, Routing,
-    ServedModel, provider::default_retry,
+    ServedModel, stack::default_retry,
 };
 
 /// Why what a configuration says cannot be built, although the file is sound. Shows no secret.
@@ -88,7 +88,20 @@ impl Config {
     ///
     /// A secret that is not there, a file that cannot be read, a provider that cannot be built.
     pub async fn gateway(&self, variables: &Variables) -> Result<GatewayBuilder, SetUpError> {
-        let gateway = Gateway::builder().routing(self.routing(variables).await?).protocol(self.protocol());
+        let mut providers = Vec::new();
+        for plan in self.providers() {
+            providers.push(plan.build(variables).await?);
+        }
+        self.gateway_of(&providers, variables)
+    }
+
+    /// The gateway around providers that were built of its plans, in their order.
+    pub(super) fn gateway_of(
+        &self,
+        providers: &[OpenAiProvider],
+        variables: &Variables,
+    ) -> Result<GatewayBuilder, SetUpError> {
+        let gateway = Gateway::builder().routing(self.routing(providers)).protocol(self.protocol());
         let mut gateway = self.server().limit(gateway);
         if let Some(keys) = self.client_keys(variables)? {
             gateway = gateway.client_keys(keys);
@@ -96,15 +109,11 @@ impl Config {
         Ok(gateway)
     }
 
-    /// The providers, and who of them serves what.
-    ///
-    /// # Errors
-    ///
-    /// As [`gateway`](Self::gateway).
-    pub async fn routing(&self, variables: &Variables) -> Result<Routing, SetUpError> {
+    /// Who serves what, of providers that were built of its plans, in their order.
+    fn routing(&self, providers: &[OpenAiProvider]) -> Routing {
         let mut registry = Registry::new();
-        for plan in self.providers() {
-            registry.register(&plan.name, plan.build(variables).await?);
+        for (plan, provider) in self.providers().iter().zip(providers) {
+            registry.register(&plan.name, provider.clone());
         }
         let section = &self.file.routing;
         let mut routing = Routing::new(registry).last_resort(section.last_resort.unwrap_or(true));
@@ -131,7 +140,7 @@ impl Config {
         for (model, others) in &section.content_policy_fallbacks {
             routing = routing.content_policy_fallbacks(model, others);
         }
-        Ok(routing)
+        routing
     }
 
     /// Its models become metric labels, and what it says of their thinking is known.

@@ -20,6 +20,7 @@
 mod build;
 mod document;
 mod explain;
+mod live;
 mod plan;
 mod problem;
 mod schema;
@@ -41,6 +42,7 @@ use serde::Deserialize as _;
 use self::document::Document;
 pub use self::{
     build::SetUpError,
+    live::{Applied, Live, LiveError},
     plan::{Breaker, Clocks, KeyReference, ProviderPlan, Retry},
     problem::{ConfigErrors, Place, Problem},
     schema::schema,

@@ -392,6 +392,12 @@ impl ProviderPlan {
         }
     }
 
+    /// Whether a provider that was built of `other` does for this one too: only what the router knows differs.
+    pub(super) fn is_served_by(&self, other: &Self) -> bool {
+        let Self { priority, weight, models, .. } = self.clone();
+        *self == Self { priority, weight, models, ..other.clone() }
+    }
+
     /// Every setting as text, with where it comes from.
     #[must_use]
     pub fn rows(&self) -> Vec<(&'static str, String, Origin)> {

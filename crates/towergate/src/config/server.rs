@@ -61,6 +61,21 @@ impl ServerPlan {
         }
     }
 
+    /// Whether what differs takes a restart.
+    pub(super) fn needs_restart(&self, running: &Self) -> bool {
+        let fixed = |plan: &Self| {
+            (
+                plan.listen.value,
+                plan.admin_listen.value,
+                plan.drain_delay.value,
+                plan.drain_timeout.value,
+                plan.log.value.clone(),
+                plan.log_format.value,
+            )
+        };
+        fixed(self) != fixed(running)
+    }
+
     pub(super) fn of(config: &Config) -> Self {
         let (server, logging) = (&config.file.server, &config.file.logging);
         let at = |path: &str| config.place(path).map_or(Origin::BuiltIn, Origin::File);

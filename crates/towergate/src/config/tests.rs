@@ -160,11 +160,10 @@ async fn what_is_described_is_built() {
                 routing: {fallback_models: {fast: [plain]}, default_provider: b, max_attempts: 6}\nclient_keys: {me: {key: '${MINE}'}}\n";
     let set = variables(&[("KEY", "sk-1"), ("MINE", "tg-1")]);
     let config = Config::parse("t.yaml", text, &set).unwrap();
-    let routing = config.routing(&set).await.unwrap();
-    let names: Vec<_> =
-        routing.registry().iter().map(|(name, provider)| (name, provider.name().clone())).collect();
+    let gateway = config.gateway(&set).await.unwrap().build().unwrap();
+    let registry = gateway.registry();
+    let names: Vec<_> = registry.iter().map(|(name, provider)| (name, provider.name().clone())).collect();
     assert_eq!(names, [("a", Label::new("a")), ("b", Label::new("b"))]);
-    config.gateway(&set).await.unwrap().build().unwrap();
     let error = config.gateway(&variables(&[("MINE", "x")])).await.unwrap_err().to_string();
     assert_eq!(error, "providers.a.api_key: the variable KEY is not set");
 }
@@ -176,4 +175,92 @@ fn plans_that_differ_only_in_their_place_are_equal() {
     let other = parse("providers: {a: {timeout: 4}}");
     assert_eq!(one.providers(), same.providers());
     assert_ne!(one.providers(), other.providers());
+}
+
+// --- following the file
+
+/// A file in a folder of its own.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new(name: &str, text: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("towergate-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let place = Self(folder.join("towergate.yaml"));
+        place.write(text);
+        place
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).unwrap();
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
+    }
+}
+
+async fn live(place: &Scratch) -> Live {
+    Live::start(&place.0, variables(&[]), |_, gateway| Ok(gateway)).await.unwrap()
+}
+
+fn names(gateway: &crate::Gateway) -> Vec<String> {
+    gateway.registry().iter().map(|(name, _)| name.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_new_content_is_put_in_force_and_what_did_not_change_is_kept() {
+    let place = Scratch::new("kept", "providers: {a: {type: ollama}, b: {type: vllm}}");
+    let mut live = live(&place).await;
+    let gateway = live.gateway();
+    assert_eq!(names(&gateway), ["a", "b"]);
+    place.write(
+        "providers: {a: {type: ollama, weight: 3, model: m}, b: {type: vllm, timeout: 4}, c: {type: groq}}",
+    );
+    assert_eq!(live.reload().await.unwrap(), Applied { kept: 1, built: 2 });
+    assert_eq!(names(&gateway), ["a", "b", "c"], "clones follow");
+}
+
+#[tokio::test]
+async fn a_bad_content_leaves_the_old_one_in_force() {
+    let place = Scratch::new("bad", "providers: {a: {type: ollama}}");
+    let mut live = live(&place).await;
+    for bad in
+        ["providers: {a: {typ: ollama}}", "providers: [", "", "providers: {a: {api_key: '${NOT_SET}'}}"]
+    {
+        place.write(bad);
+        live.reload().await.unwrap_err();
+        assert_eq!((names(&live.gateway()), live.config().providers().len()), (vec!["a".to_owned()], 1));
+    }
+    std::fs::remove_file(&place.0).unwrap();
+    live.reload().await.unwrap_err();
+    place.write("providers: {b: {type: ollama}}");
+    live.reload().await.unwrap();
+    assert_eq!(names(&live.gateway()), ["b"]);
+}
+
+#[tokio::test]
+async fn it_follows_the_file_and_does_as_it_is_asked() {
+    let place = Scratch::new("follow", "providers: {a: {type: ollama}}");
+    let live = live(&place).await;
+    let gateway = live.gateway();
+    let (ask, mut asked) = tokio::sync::mpsc::channel::<()>(1);
+    let following = tokio::spawn(live.follow(async move || {
+        if asked.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }));
+    let comes = async |name: &str| {
+        while names(&gateway) != [name] {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    place.write("providers: {bb: {type: ollama}}");
+    ask.send(()).await.unwrap();
+    tokio::time::timeout(s(10), comes("bb")).await.unwrap();
+    place.write("providers: {ccc: {type: ollama}}");
+    tokio::time::timeout(s(10), comes("ccc")).await.unwrap();
+    following.abort();
 }

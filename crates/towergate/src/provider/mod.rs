@@ -24,7 +24,6 @@ pub use self::{
     service::ServiceProvider,
 };
 use crate::stack;
-pub(crate) use crate::stack::default_retry;
 
 /// The service of a provider, erased once.
 pub type ProviderService = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;

@@ -1,4 +1,4 @@
-//! The signals that end the process: SIGTERM, and Ctrl-C (SIGINT).
+//! The signals that end the process: SIGTERM, and Ctrl-C (SIGINT). And the one that asks for new settings: SIGHUP.
 
 /// Listens from the moment it is made, so that no signal is missed between two waits.
 #[derive(Debug)]
@@ -7,6 +7,13 @@ pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+}
+
+/// Listens for SIGHUP from the moment it is made. Where there is no such signal it never comes.
+#[derive(Debug)]
+pub struct Hangups {
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
 }
 
 /// Resolves at the first signal after it was first polled; [`Signals`] misses none that comes earlier.
@@ -20,6 +27,31 @@ pub async fn shutdown() {
             tracing::error!(%error, "signals can't be listened for; the process will end without draining");
             std::future::pending::<()>().await;
         }
+    }
+}
+
+// === impl Hangups ===
+
+impl Hangups {
+    /// Begins to listen. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            hangup: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
+        })
+    }
+
+    /// Resolves at the next one.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        if self.hangup.recv().await.is_some() {
+            return;
+        }
+        std::future::pending::<()>().await;
     }
 }
 

@@ -1,0 +1,196 @@
+//! [`Live`]: a gateway that follows its configuration file.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::{Config, ConfigErrors, ProviderPlan, SetUpError, Variables};
+use crate::{BuildError, Gateway, GatewayBuilder, OpenAiProvider};
+
+/// How often the file is looked at.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// What flags and environment say over the file.
+type Adjust = Box<dyn Fn(&Config, GatewayBuilder) -> Result<GatewayBuilder, String> + Send + Sync>;
+
+/// A gateway that follows its configuration file.
+///
+/// A new content is checked and built first. Where anything is wrong with it the old settings stay in force, and
+/// log, metric and [`Live::reload`] say so. Requests under way end with the settings that they began with.
+/// Providers whose section did not change keep connections, breaker and retry budget; what the router knows of
+/// them (priority, weight, models) may change all the same. What belongs to the listener (addresses, drain, log)
+/// takes a restart.
+///
+/// | metric | labels | |
+/// |---|---|---|
+/// | `towergate_config_reloads_total` | `result` | `applied`, `refused` |
+pub struct Live {
+    path: PathBuf,
+    variables: Variables,
+    adjust: Adjust,
+    gateway: Gateway,
+    config: Config,
+    providers: Vec<OpenAiProvider>,
+    seen: Option<Fingerprint>,
+}
+
+/// Why a configuration was not put in force.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LiveError {
+    /// The file is not sound.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// What it says cannot be built.
+    #[error(transparent)]
+    SetUp(#[from] SetUpError),
+    /// What flags and environment say over it does not fit.
+    #[error("{0}")]
+    Adjust(String),
+}
+
+/// What was put in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// Providers that were kept as they are.
+    pub kept: usize,
+    /// Providers that are new, or were built anew.
+    pub built: usize,
+}
+
+/// What tells one content of a file from another. Follows symbolic links, so Kubernetes' swap of the folder
+/// behind one is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fingerprint {
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+// === impl Live ===
+
+impl Live {
+    /// Reads the file and builds the gateway. `adjust` puts what is stronger than the file over it.
+    ///
+    /// # Errors
+    ///
+    /// A file that is not sound, or what cannot be built of it.
+    pub async fn start(
+        path: impl Into<PathBuf>,
+        variables: Variables,
+        adjust: impl Fn(&Config, GatewayBuilder) -> Result<GatewayBuilder, String> + Send + Sync + 'static,
+    ) -> Result<Self, LiveError> {
+        let path = path.into();
+        let seen = Fingerprint::of(&path).await;
+        let config = Config::load(&path, &variables).await?;
+        let mut providers = Vec::new();
+        for plan in config.providers() {
+            providers.push(plan.build(&variables).await?);
+        }
+        let gateway = config.gateway_of(&providers, &variables)?;
+        let gateway = adjust(&config, gateway).map_err(LiveError::Adjust)?;
+        let gateway = gateway.build().map_err(SetUpError::from)?;
+        Ok(Self { path, variables, adjust: Box::new(adjust), gateway, config, providers, seen })
+    }
+
+    /// The gateway, whose clones all follow the file.
+    #[must_use]
+    pub fn gateway(&self) -> Gateway {
+        self.gateway.clone()
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Reads the file again, and puts it in force.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start); the old settings stay in force.
+    pub async fn reload(&mut self) -> Result<Applied, LiveError> {
+        let result = self.try_reload().await;
+        let label = if result.is_ok() { "applied" } else { "refused" };
+        metrics::describe_counter!("towergate_config_reloads_total", "Configurations read while running");
+        metrics::counter!("towergate_config_reloads_total", "result" => label).increment(1);
+        match &result {
+            Ok(Applied { kept, built }) => {
+                tracing::info!(file = %self.path.display(), kept, built, "the configuration was reloaded");
+            }
+            Err(error) => tracing::error!(
+                file = %self.path.display(),
+                %error,
+                "the new configuration was not taken over; the old one stays in force"
+            ),
+        }
+        result
+    }
+
+    async fn try_reload(&mut self) -> Result<Applied, LiveError> {
+        let config = Config::load(&self.path, &self.variables).await?;
+        let mut providers = Vec::new();
+        let mut kept = 0;
+        for plan in config.providers() {
+            providers.push(match self.built(plan) {
+                Some(provider) => {
+                    kept += 1;
+                    provider.clone()
+                }
+                None => plan.build(&self.variables).await?,
+            });
+        }
+        let gateway = config.gateway_of(&providers, &self.variables)?;
+        let gateway = (self.adjust)(&config, gateway).map_err(LiveError::Adjust)?;
+        self.gateway.replace(gateway).map_err(|error: BuildError| SetUpError::from(error))?;
+        let server = self.config.server();
+        if config.server().needs_restart(&server) {
+            tracing::warn!(
+                file = %self.path.display(),
+                "what changed of listeners, drain or logging takes a restart; the rest is in force"
+            );
+        }
+        let applied = Applied { kept, built: providers.len() - kept };
+        (self.config, self.providers) = (config, providers);
+        Ok(applied)
+    }
+
+    fn built(&self, plan: &ProviderPlan) -> Option<&OpenAiProvider> {
+        let same = |(old, _): &(&ProviderPlan, &OpenAiProvider)| plan.is_served_by(old);
+        self.config.providers().iter().zip(&self.providers).find(same).map(|(_, provider)| provider)
+    }
+
+    /// Reloads whenever the file changes, and whenever `asked` resolves. Never ends.
+    pub async fn follow(mut self, mut asked: impl AsyncFnMut()) {
+        loop {
+            let by_request = tokio::select! {
+                () = asked() => true,
+                () = tokio::time::sleep(INTERVAL) => false,
+            };
+            let now = Fingerprint::of(&self.path).await;
+            // A file that is not there at the moment is being replaced.
+            if by_request || (now.is_some() && now != self.seen) {
+                self.seen = now;
+                // It is in the log; the old settings stay.
+                let _ = self.reload().await;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+// === impl Fingerprint ===
+
+impl Fingerprint {
+    /// `None` for what is no regular file: a FIFO can be read only once.
+    async fn of(path: &Path) -> Option<Self> {
+        let metadata = tokio::fs::metadata(path).await.ok().filter(std::fs::Metadata::is_file)?;
+        Some(Self { modified: metadata.modified().ok(), length: metadata.len() })
+    }
+}

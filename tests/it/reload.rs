@@ -1,0 +1,115 @@
+//! New settings while requests are under way: nothing is lost.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+};
+
+use tokio::sync::oneshot;
+use towergate::{
+    config::{Live, Variables},
+    server::Server,
+};
+use towergate_sim::{Fault, Gate, Sim, SimServer};
+
+use super::support::{Answer, Http, chat, chat_stream};
+
+const RELOADS: usize = 100;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("towergate-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, text: &str) -> PathBuf {
+        let (path, next) = (self.0.join("towergate.yaml"), self.0.join("next.yaml"));
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(&next, &path).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A gateway that follows a file, served on a socket.
+async fn serve(folder: &Folder, text: &str) -> (Live, Http, oneshot::Sender<()>) {
+    let live =
+        Live::start(folder.write(text), Variables::new(|_| None), |_, gateway| Ok(gateway)).await.unwrap();
+    let server = Server::builder().listen(([127, 0, 0, 1], 0).into()).bind(live.gateway()).await.unwrap();
+    let http = Http::new(format!("http://{}", server.local_addr()), false);
+    let (stop, stopped) = oneshot::channel();
+    tokio::spawn(server.serve(async {
+        let _ = stopped.await;
+    }));
+    (live, http, stop)
+}
+
+#[tokio::test]
+async fn under_load_no_request_is_lost_to_a_reload() {
+    let (one, two) =
+        (SimServer::start(Sim::new()).await.unwrap(), SimServer::start(Sim::new()).await.unwrap());
+    let text = |round: usize| {
+        let (one, two, weight) = (one.base_url(), two.base_url(), round % 3 + 1);
+        // The first provider stays as it is, the second is built anew each time.
+        format!(
+            "providers:\n  one: {{base_url: '{one}'}}\n  two: {{base_url: '{two}', weight: {weight}, timeout: {}}}\n",
+            30 + round
+        )
+    };
+    let folder = Folder::new("reload");
+    let (mut live, http, _stop) = serve(&folder, &text(0)).await;
+    let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let load = futures_util::future::join_all((0..8).map(|client| {
+        let (http, over, served) = (&http, &over, &served);
+        async move {
+            while !over.load(Relaxed) {
+                let body = if client % 2 == 0 { chat("gpt-4o") } else { chat_stream("gpt-4o") };
+                let answer = Answer::read(http.send(http.json("/v1/chat/completions", &body)).await).await;
+                assert!(answer.whole && answer.status == 200, "{answer:?}");
+                served.fetch_add(1, Relaxed);
+            }
+        }
+    }));
+    let reloads = async {
+        for round in 1..=RELOADS {
+            let before = served.load(Relaxed);
+            folder.write(&text(round));
+            let applied = live.reload().await.unwrap();
+            assert_eq!((applied.kept, applied.built), (1, 1));
+            while served.load(Relaxed) < before + 3 {
+                tokio::task::yield_now().await;
+            }
+        }
+        over.store(true, Relaxed);
+    };
+    tokio::join!(load, reloads);
+    assert!(one.sim().counts().received > 0 && two.sim().counts().received > 0);
+}
+
+#[tokio::test]
+async fn what_is_under_way_ends_with_the_settings_that_it_began_with() {
+    let (old, new) = (Sim::new(), Sim::new());
+    let (one, two) =
+        (SimServer::start(old.clone()).await.unwrap(), SimServer::start(new.clone()).await.unwrap());
+    let text = |url: String| format!("providers: {{a: {{base_url: '{url}'}}}}");
+    let folder = Folder::new("under-way");
+    let (mut live, http, _stop) = serve(&folder, &text(one.base_url())).await;
+    let gate = Gate::new();
+    old.script([Fault::new().hold_at(3, &gate)]).unwrap();
+    let held = http.send(http.json("/v1/chat/completions", &chat_stream("gpt-4o"))).await;
+    folder.write(&text(two.base_url()));
+    live.reload().await.unwrap();
+    assert_eq!(http.chat(&chat("gpt-4o")).await.status, 200);
+    assert_eq!((old.counts().received, new.counts().received), (1, 1));
+    gate.open();
+    let answer = Answer::read(held).await;
+    assert!(answer.whole && answer.text().ends_with("data: [DONE]\n\n"));
+}
