@@ -13,6 +13,7 @@
 //! | [`LastResort`] | request | router | breaker |
 //! | [`AttemptClocks`] | request | router | attempt timeout |
 //! | [`ClientName`] | request | client auth | trace, metrics |
+//! | [`Arc<ClientAccess>`](crate::access::ClientAccess) | request | client auth, where it is not everything | intake, router |
 //! | [`Downstream`] | request | the server's guarded IO | metrics, intake |
 //! | [`Upgrade`] | request | the tunnel's edge | leaf |
 //! | [`CallerCredential`] | request, response | auth, in pass-through mode | respond |

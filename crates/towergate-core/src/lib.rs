@@ -15,12 +15,14 @@
 //! | [`protocol`] | the small traits through which a provider's protocol reaches the layers |
 //! | [`stream`] | [`StreamState`]: what the one reader of a stream has seen so far |
 //! | [`headers`] | which fields may cross the gateway, in both directions |
+//! | [`access`] | what a client's key reaches |
 //! | [`credentials`] | where a provider's key comes from |
 //! | [`memory`] | a bound on what all requests together may hold in memory |
 //! | [`label`] | interned metric labels |
 //! | [`path`] | paths that would climb out of where they are put |
 //! | [`tunnel`] | how the two ends of an upgraded connection find each other |
 
+pub mod access;
 pub mod body;
 pub mod classify;
 pub mod context;

@@ -4,7 +4,7 @@
 //! fields, its error envelope, what its error codes mean) comes in through these.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::{Class, Error, Facts, Route};
 
@@ -32,6 +32,34 @@ pub trait ReadRequest: Send + Sync + 'static {
     /// route requires: not an object, a duplicate of a key that is read, no `model`. What is merely
     /// unknown passes: upstream is the judge.
     fn read(&self, route: &'static Route, body: &Bytes) -> Result<Facts, Error>;
+
+    /// What is known of a request whose body streams through: from the route and the URI. By default from
+    /// the route alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::BadRequest`](crate::ErrorKind::BadRequest) where what is read stands in the URI twice.
+    fn read_head(&self, route: &'static Route, _uri: &Uri) -> Result<Facts, Error> {
+        Ok(self.facts(route))
+    }
+
+    /// A reader for a body that streams through, where facts are to be found in it: a form. By default none.
+    fn read_form(&self, _route: &'static Route, _headers: &HeaderMap) -> Option<Box<dyn ReadForm>> {
+        None
+    }
+}
+
+/// Reads a body as it streams through, without keeping it.
+pub trait ReadForm: Send {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::BadRequest`](crate::ErrorKind::BadRequest) where what is read stands in it twice.
+    fn read(&mut self, data: &[u8]) -> Result<(), Error>;
+
+    /// What was found, once there is something, or once it is known that nothing will be.
+    fn facts(&self) -> Option<Facts>;
 }
 
 /// The error envelope.

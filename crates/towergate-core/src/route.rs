@@ -1,7 +1,7 @@
 //! [`Route`] and [`Facts`]: what is known of a request, from its path and from a shallow look at
 //! its body.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use crate::label::Label;
 
@@ -37,6 +37,18 @@ pub enum Reads {
     Nothing,
 }
 
+/// Where a request names its model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ModelIn {
+    /// In the collected body.
+    #[default]
+    Body,
+    /// In a body that streams through: at these bytes of it.
+    Stream(Range<usize>),
+    /// In the query of its URI.
+    Query,
+}
+
 /// What was read of one request. A request extension (`Arc<Facts>`).
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -44,6 +56,8 @@ pub struct Facts {
     pub route: &'static Route,
     /// The model, as the client wrote it.
     pub model: Option<Arc<str>>,
+    /// Where it says so.
+    pub model_in: ModelIn,
     /// The model as a metric label.
     pub model_label: Label,
     /// Whether the client asked for a stream.
@@ -68,6 +82,7 @@ impl Facts {
         Self {
             route,
             model: None,
+            model_in: ModelIn::Body,
             model_label,
             stream: false,
             include_usage: false,

@@ -3,14 +3,19 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use towergate_core::{
     Class, Error, Facts, Route,
     label::Labels,
-    protocol::{Classify, ReadRequest, RenderError, Routes},
+    protocol::{Classify, ReadForm, ReadRequest, RenderError, Routes},
+    route::{ModelIn, Reads},
 };
 
-use crate::{envelope, request, routes};
+use crate::{
+    envelope,
+    request::{self, Form},
+    routes,
+};
 
 /// OpenAI's routes, requests, error envelope and error codes. Cheap to clone.
 ///
@@ -64,6 +69,10 @@ impl OpenAiProtocol {
     pub fn thinks(&self, model: &str) -> Option<bool> {
         self.thinking.get(model).copied()
     }
+
+    fn with_model(&self, facts: Facts, model: &str, model_in: ModelIn) -> Facts {
+        Facts { model: Some(model.into()), model_label: self.models.of(model).clone(), model_in, ..facts }
+    }
 }
 
 impl Default for OpenAiProtocol {
@@ -105,6 +114,45 @@ impl ReadRequest for OpenAiProtocol {
             bound: request.refers || !route.stateless,
             ..self.facts(route)
         })
+    }
+
+    /// A WebSocket names its model in the query.
+    fn read_head(&self, route: &'static Route, uri: &Uri) -> Result<Facts, Error> {
+        let facts = self.facts(route);
+        if route.name != "realtime.connect" {
+            return Ok(facts);
+        }
+        let model = request::query_model(uri)?;
+        Ok(model.map_or(facts.clone(), |model| self.with_model(facts, &model, ModelIn::Query)))
+    }
+
+    fn read_form(&self, route: &'static Route, headers: &HeaderMap) -> Option<Box<dyn ReadForm>> {
+        if !(route.generates || route.reads == Reads::Json) {
+            return None;
+        }
+        let form = Form::new(headers)?;
+        Some(Box::new(FormFacts { form, route, protocol: self.clone() }))
+    }
+}
+
+/// The facts of a form, as it comes.
+struct FormFacts {
+    form: Form,
+    route: &'static Route,
+    protocol: OpenAiProtocol,
+}
+
+impl ReadForm for FormFacts {
+    fn read(&mut self, data: &[u8]) -> Result<(), Error> {
+        self.form.read(data)
+    }
+
+    fn facts(&self) -> Option<Facts> {
+        let facts = || self.protocol.facts(self.route);
+        match self.form.model() {
+            Some((model, place)) => Some(self.protocol.with_model(facts(), model, ModelIn::Stream(place))),
+            None => self.form.is_over().then(facts),
+        }
     }
 }
 

@@ -6,11 +6,15 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
-use towergate_core::label::Label;
+use towergate_core::{access::ClientAccess, label::Label};
 
-/// A client's key, of which only the SHA-256 digest is kept.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ClientKey([u8; 32]);
+/// A client's key, of which only the SHA-256 digest is kept, and what it reaches. Two are equal where the
+/// key is.
+#[derive(Clone)]
+pub struct ClientKey {
+    digest: [u8; 32],
+    access: Option<Arc<ClientAccess>>,
+}
 
 /// The keys that let a client in, each with a name. Cheap to clone.
 #[derive(Clone)]
@@ -64,15 +68,35 @@ impl ClientKey {
         let bytes: Vec<u8> =
             digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
         match <[u8; 32]>::try_from(bytes) {
-            Ok(digest) if digits.len() == 64 => Ok(Self(digest)),
+            Ok(digest) if digits.len() == 64 => Ok(Self { digest, access: None }),
             _ => Err(InvalidClientKeys::NotSha256),
         }
     }
 
+    /// What it reaches. Default: everything.
+    #[must_use]
+    pub fn access(mut self, access: ClientAccess) -> Self {
+        self.access = Some(access).filter(|access| !access.is_all()).map(Arc::new);
+        self
+    }
+
+    /// What it reaches, where that is not everything.
+    pub(super) fn restriction(&self) -> Option<&Arc<ClientAccess>> {
+        self.access.as_ref()
+    }
+
     fn digest(key: &[u8]) -> Self {
-        Self(Sha256::digest(key).into())
+        Self { digest: Sha256::digest(key).into(), access: None }
     }
 }
+
+impl PartialEq for ClientKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for ClientKey {}
 
 impl fmt::Debug for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,17 +124,17 @@ impl ClientKeys {
     }
 
     /// Whose key this is. Takes the same time whichever key it is, and however much of it is right.
-    pub(super) fn find(&self, key: &[u8]) -> Option<&Label> {
-        let digest = ClientKey::digest(key).0;
+    pub(super) fn find(&self, key: &[u8]) -> Option<&(Label, ClientKey)> {
+        let digest = ClientKey::digest(key).digest;
         let mut found = Choice::from(0);
         let mut place = 0u64;
-        for (at, (_, ClientKey(known))) in (0u64..).zip(self.0.iter()) {
-            let same = known.ct_eq(&digest);
+        for (at, (_, known)) in (0u64..).zip(self.0.iter()) {
+            let same = known.digest.ct_eq(&digest);
             place.conditional_assign(&at, same);
             found |= same;
         }
         let place = usize::try_from(place).ok().filter(|_| found.into())?;
-        self.0.get(place).map(|(name, _)| name)
+        self.0.get(place)
     }
 }
 

@@ -7,7 +7,8 @@
 //! can set no header on a WebSocket, from the subprotocol `openai-insecure-api-key.<key>` in
 //! `Sec-WebSocket-Protocol`. Whichever of them holds a right key is removed: it never goes upstream.
 //! What holds something else stays, as it may be the caller's own provider key, which the auth layer
-//! strips or passes on. The request gets [`ClientName`].
+//! strips or passes on. The request gets [`ClientName`], and, where the key does not reach everything, an
+//! [`Arc<ClientAccess>`](towergate_core::access::ClientAccess), which the intake layer enforces.
 //!
 //! **Errors.** Without a right key: [`ErrorKind::Unauthorized`], saying what to send and nothing of
 //! what was sent; the inner service is not called. Responses and bodies are not touched. Nothing is
@@ -45,6 +46,7 @@ mod keys;
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -132,16 +134,22 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         if let Some(keys) = &self.keys {
             match admit(keys, request.headers_mut()) {
-                Ok(client) => request.extensions_mut().insert(ClientName(client)),
+                Ok((name, key)) => {
+                    let extensions = request.extensions_mut();
+                    extensions.insert(ClientName(name));
+                    if let Some(access) = key.restriction() {
+                        extensions.insert(Arc::clone(access));
+                    }
+                }
                 Err(error) => return ResponseFuture { inner: Refusable::refused(error) },
-            };
+            }
         }
         ResponseFuture { inner: Refusable::called(self.inner.call(request)) }
     }
 }
 
 /// Finds the client, and removes every field that holds one of the gateway's keys.
-fn admit(keys: &ClientKeys, headers: &mut HeaderMap) -> Result<Label, Error> {
+fn admit(keys: &ClientKeys, headers: &mut HeaderMap) -> Result<(Label, ClientKey), Error> {
     let mut client = None;
     let mut shown = false;
     for name in [AUTHORIZATION, API_KEY, X_API_KEY] {
@@ -162,7 +170,7 @@ fn admit(keys: &ClientKeys, headers: &mut HeaderMap) -> Result<Label, Error> {
 
 /// Looks for a key among the subprotocols, and takes it from the list; the others stay, in order.
 /// Also says whether one was shown.
-fn admit_subprotocol(keys: &ClientKeys, headers: &mut HeaderMap) -> (Option<Label>, bool) {
+fn admit_subprotocol(keys: &ClientKeys, headers: &mut HeaderMap) -> (Option<(Label, ClientKey)>, bool) {
     let shows_key = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains(SUBPROTOCOL));
     if !headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().any(shows_key) {
         return (None, false);

@@ -3,6 +3,7 @@ use std::{convert::Infallible, sync::Mutex};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use tower::{ServiceExt as _, service_fn};
+use towergate_core::access::ClientAccess;
 
 use super::*;
 
@@ -98,6 +99,22 @@ async fn without_a_right_key_nobody_comes_in_and_nothing_is_echoed() {
 }
 
 #[tokio::test]
+async fn what_a_key_reaches_goes_with_the_request() {
+    let restricted = ClientAccess::all().allowed_models(["gpt-4o"]);
+    let keys = ClientKeys::new([
+        (Label::new("alice"), key("tg-alice").access(restricted.clone())),
+        (Label::new("bob"), key("tg-bob").access(ClientAccess::all())),
+    ]);
+    let service = ClientAuthLayer::new(keys.unwrap()).layer(service_fn(async |request: Request<()>| {
+        Ok::<_, Infallible>(Response::new(request.extensions().get::<Arc<ClientAccess>>().cloned()))
+    }));
+    for (shown, access) in [("tg-alice", Some(Arc::new(restricted))), ("tg-bob", None)] {
+        let request = Request::builder().header("api-key", shown).body(()).unwrap();
+        assert_eq!(*service.clone().oneshot(request).await.unwrap().body(), access);
+    }
+}
+
+#[tokio::test]
 async fn off_touches_nothing() {
     let (client, headers) = send(&ClientAuthLayer::off(), &[("authorization", "Bearer x")]).await.unwrap();
     assert_eq!(client, None);
@@ -141,6 +158,6 @@ proptest! {
         let all = ["tg-a", "tg-b", "tg-ab"];
         let keys = ClientKeys::new(all.map(|text| (Label::new(text), key(text)))).unwrap();
         let expected = all.iter().find(|known| **known == text);
-        prop_assert_eq!(keys.find(text.as_bytes()).map(Label::as_str), expected.copied());
+        prop_assert_eq!(keys.find(text.as_bytes()).map(|(name, _)| name.as_str()), expected.copied());
     }
 }

@@ -3,12 +3,11 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::Body as _;
-use towergate_core::{Body, BoxError, Error, ErrorKind, memory::Reservation};
+use towergate_core::{Body, BoxError, Error, memory::Reservation};
 
 use super::Limits;
 
@@ -73,12 +72,7 @@ impl Collect {
             return Err(limits.body_too_large());
         }
         if !reservation.grow(data.len()) {
-            return Err(Error::new(
-                ErrorKind::Overloaded,
-                "the bodies of the requests under way fill the memory set aside for them",
-            )
-            .with_setting("limits.memory")
-            .with_retry_after(Duration::from_secs(1)));
+            return Err(limits.no_memory());
         }
         match bytes {
             Read::Whole(whole) if whole.is_empty() => *whole = data,

@@ -1,6 +1,6 @@
 //! What a request body may take, and how one that takes more is refused.
 
-use std::{error::Error as StdError, io};
+use std::{error::Error as StdError, io, time::Duration};
 
 use http_body_util::LengthLimitError;
 use towergate_core::{BoxError, Error, ErrorKind, memory::MemoryBudget};
@@ -24,6 +24,13 @@ impl Limits {
     pub(super) fn upload_too_large(&self) -> Error {
         let message = format!("the upload is larger than the {} bytes allowed", self.max_upload);
         Error::new(ErrorKind::PayloadTooLarge, message).with_setting("limits.max_upload")
+    }
+
+    pub(super) fn no_memory(&self) -> Error {
+        let message = "the bodies of the requests under way fill the memory set aside for them";
+        Error::new(ErrorKind::Overloaded, message)
+            .with_setting("limits.memory")
+            .with_retry_after(Duration::from_secs(1))
     }
 
     /// What it means that a body could not be read. An error of ours (a clock over the upload) says

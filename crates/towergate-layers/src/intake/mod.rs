@@ -11,7 +11,10 @@
 //! `application/json`, `…+json`, or no content type at all. Such a body is collected once and handed
 //! on as one piece of memory; it is not copied where it came in one frame, and its trailers are
 //! dropped. All other bodies, compressed JSON among them, stream through untouched and are only
-//! counted.
+//! counted; of a form the protocol reads along ([`ReadForm`](towergate_core::protocol::ReadForm)), and the
+//! request waits for what it finds until [64 KiB](IntakeLayer::PEEKED) have come.
+//!
+//! **Reads** on the request also [`Arc<ClientAccess>`](ClientAccess): what the client's key reaches.
 //!
 //! **Writes** [`Arc<Facts>`](Facts) into the request's extensions, and the route, the facts and the
 //! client's name into the [`RequestRecord`]. A `Content-Length` that cannot be right (beside
@@ -28,6 +31,7 @@
 //! | a path that is neither below the base path nor a bare one of the table | [`NotFound`](towergate_core::ErrorKind::NotFound) |
 //! | a body over its limit, declared or sent | [`PayloadTooLarge`](towergate_core::ErrorKind::PayloadTooLarge) |
 //! | a body for which no memory is left, over all requests | [`Overloaded`](towergate_core::ErrorKind::Overloaded) |
+//! | an endpoint or a model that the client's key does not reach ([`ClientAccess`]) | [`Forbidden`](towergate_core::ErrorKind::Forbidden) |
 //! | a body that the protocol cannot read ([`ReadRequest::read`]) | what it says |
 //! | a client that goes away while it uploads | [`ClientGone`](towergate_core::ErrorKind::ClientGone) |
 //!
@@ -93,6 +97,7 @@ mod collect;
 mod head;
 mod limits;
 mod path;
+mod peek;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -116,12 +121,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 use towergate_core::{
     Body, BoxError, Error, Facts, Route,
+    access::ClientAccess,
     context::{ClientName, RequestRecord},
     memory::MemoryBudget,
     protocol::{ReadRequest, Routes},
+    tunnel::Upgrade,
 };
 
-use self::{collect::Collect, limits::Limits, upload::Upload};
+use self::{collect::Collect, limits::Limits, peek::Peek, upload::Upload};
 
 /// Makes [`Intake`]. See the [module](self).
 pub struct IntakeLayer<P> {
@@ -155,6 +162,7 @@ pin_project! {
     enum State<S, F> {
         Refused { error: BoxError },
         Collecting { collect: Collect, pending: Pending<S> },
+        Peeking { peek: Peek, pending: Pending<S> },
         Called { #[pin] future: F },
         Done,
     }
@@ -178,6 +186,9 @@ impl<P> IntakeLayer<P> {
     pub const MAX_UPLOAD: u64 = 1 << 30;
     /// 1 GiB.
     pub const MEMORY: usize = 1 << 30;
+
+    /// How far into a form is looked before the request goes on: 64 KiB.
+    pub const PEEKED: usize = 64 << 10;
 
     /// Takes requests of a protocol, with the default limits.
     #[must_use]
@@ -290,6 +301,9 @@ where
             record.set_client(client.clone());
         }
 
+        let access = request.extensions().get::<Arc<ClientAccess>>();
+        access.map_or(Ok(()), |access| access.check_route(route))?;
+
         if request.headers().contains_key(TRANSFER_ENCODING) {
             // RFC 9112, section 6.3: the length is then not to be believed.
             request.headers_mut().remove(CONTENT_LENGTH);
@@ -300,29 +314,54 @@ where
                 return Err(self.limits.body_too_large());
             }
             let (parts, body) = request.into_parts();
-            // The instance that was polled ready goes with the request.
-            let clone = self.inner.clone();
-            let service = std::mem::replace(&mut self.inner, clone);
             let collect = Collect::new(Body::new(body), declared, &self.limits);
-            let request = Request::from_parts(parts, ());
-            let pending = Pending { service, request, record, route, since: Instant::now() };
+            let pending = self.pending(Request::from_parts(parts, ()), record, route);
             return Ok(State::Collecting { collect, pending });
         }
 
         if declared.is_some_and(|length| length > self.limits.max_upload) {
             return Err(self.limits.upload_too_large());
         }
-        let facts = Arc::new(self.protocol.facts(route));
-        record.set_facts(Arc::clone(&facts));
-        request.extensions_mut().insert(facts);
         let limits = &self.limits;
         let request = request.map(|body| match body.size_hint().upper() {
             _ if body.is_end_stream() => Body::empty(),
             Some(upper) if upper <= limits.max_upload => Body::new(body),
             _ => Body::new(Upload::new(body, limits.max_upload, limits.upload_too_large())),
         });
+        if let Some(form) = self.protocol.read_form(route, request.headers()) {
+            let (parts, body) = request.into_parts();
+            let peek = Peek::new(body, form, &self.limits);
+            let pending = self.pending(Request::from_parts(parts, ()), record, route);
+            return Ok(State::Peeking { peek, pending });
+        }
+        let facts = self.protocol.read_head(route, request.uri())?;
+        let request = understood(request, &record, facts)?;
         Ok(State::Called { future: self.inner.call(request) })
     }
+
+    /// The instance that was polled ready goes with the request.
+    fn pending(
+        &mut self,
+        request: Request<()>,
+        record: Arc<RequestRecord>,
+        route: &'static Route,
+    ) -> Pending<S> {
+        let clone = self.inner.clone();
+        let service = std::mem::replace(&mut self.inner, clone);
+        Pending { service, request, record, route, since: Instant::now() }
+    }
+}
+
+/// Puts down what is known of a request, if its client may ask for that.
+fn understood<B>(mut request: Request<B>, record: &RequestRecord, facts: Facts) -> Result<Request<B>, Error> {
+    let facts = Arc::new(facts);
+    record.set_facts(Arc::clone(&facts));
+    let extensions = request.extensions_mut();
+    if let Some(access) = extensions.get::<Arc<ClientAccess>>() {
+        access.check_model(&facts, extensions.get::<Upgrade>().is_some())?;
+    }
+    extensions.insert::<Arc<Facts>>(facts);
+    Ok(request)
 }
 
 // === impl ResponseFuture ===
@@ -355,12 +394,22 @@ where
                         return Poll::Ready(Err(error));
                     }
                 }
+                StateProj::Peeking { peek, .. } => {
+                    if let Err(error) = ready!(peek.poll(cx, this.limits)) {
+                        this.state.set(State::Done);
+                        return Poll::Ready(Err(error));
+                    }
+                }
                 StateProj::Refused { .. } => {}
                 StateProj::Done => return Poll::Pending,
             }
             match this.state.as_mut().project_replace(State::Done) {
                 StateOwned::Collecting { collect, pending } => {
-                    let future = pending.call(collect.into_bytes(), &**this.protocol)?;
+                    let future = pending.collected(collect.into_bytes(), &**this.protocol)?;
+                    this.state.set(State::Called { future });
+                }
+                StateOwned::Peeking { peek, pending } => {
+                    let future = pending.peeked(peek, &**this.protocol)?;
                     this.state.set(State::Called { future });
                 }
                 StateOwned::Refused { error } => return Poll::Ready(Err(error)),
@@ -373,17 +422,27 @@ where
 // === impl Pending ===
 
 impl<S: Service<Request<Body>>> Pending<S> {
-    fn call<P: ReadRequest>(mut self, body: Bytes, protocol: &P) -> Result<S::Future, Error> {
-        self.record.add_upstream_time(self.since.elapsed());
-        let facts = Arc::new(protocol.read(self.route, &body)?);
-        self.record.set_facts(Arc::clone(&facts));
-        self.request.extensions_mut().insert::<Arc<Facts>>(facts);
+    fn collected<P: ReadRequest>(mut self, body: Bytes, protocol: &P) -> Result<S::Future, Error> {
         let headers = self.request.headers_mut();
         if headers.get(CONTENT_LENGTH).is_some_and(|length| !says(length.as_bytes(), body.len())) {
             headers.remove(CONTENT_LENGTH);
         }
-        let request = self.request.map(|()| Body::from(body));
-        Ok(self.service.call(request))
+        let facts = protocol.read(self.route, &body)?;
+        self.call(facts, body.into())
+    }
+
+    fn peeked<P: ReadRequest>(self, peek: Peek, protocol: &P) -> Result<S::Future, Error> {
+        let facts = match peek.facts() {
+            Some(facts) => facts,
+            None => protocol.read_head(self.route, self.request.uri())?,
+        };
+        self.call(facts, peek.into_body())
+    }
+
+    fn call(mut self, facts: Facts, body: Body) -> Result<S::Future, Error> {
+        self.record.add_upstream_time(self.since.elapsed());
+        let request = understood(self.request, &self.record, facts)?;
+        Ok(self.service.call(request.map(|()| body)))
     }
 }
 

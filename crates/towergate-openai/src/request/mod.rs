@@ -25,7 +25,10 @@
 //! # Ok::<(), towergate_core::Error>(())
 //! ```
 
+mod form;
 mod models;
+mod query;
+mod replace;
 mod splice;
 
 use std::borrow::Cow;
@@ -33,7 +36,10 @@ use std::borrow::Cow;
 use towergate_core::{Error, ErrorKind, Route};
 
 pub use self::{
+    form::Form,
     models::{MODELS, is_known_to_think},
+    query::{query_model, set_query_model},
+    replace::replace,
     splice::set_model,
 };
 use crate::json::{Fault, Reader, decode};

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use towergate_core::{
+    access::ClientAccess,
     context::AttemptClocks,
     credentials::{Credential, InvalidCredential},
     label::{Label, Labels},
@@ -168,7 +169,14 @@ impl Config {
                 }
                 (None, digest) => ClientKey::from_sha256(digest.as_deref().unwrap_or_default()),
             };
-            keys.push((Label::new(name), key.map_err(SetUpError::ClientKeys)?));
+            let mut access = ClientAccess::all();
+            if let Some(models) = &section.allowed_models {
+                access = access.allowed_models(models);
+            }
+            if let Some(endpoints) = &section.allowed_endpoints {
+                access = access.allowed_endpoints(endpoints);
+            }
+            keys.push((Label::new(name), key.map_err(SetUpError::ClientKeys)?.access(access)));
         }
         ClientKeys::new(keys).map(Some).map_err(SetUpError::ClientKeys)
     }

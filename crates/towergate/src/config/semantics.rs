@@ -19,6 +19,7 @@ pub(super) fn check(config: &Config, plans: &[ProviderPlan]) -> Vec<Problem> {
     check.weights(plans);
     check.routing(plans);
     check.server();
+    check.allowed_models(plans);
     for (name, key) in &config.file.client_keys {
         check.client_key(&format!("client_keys.{name}"), key);
     }
@@ -168,6 +169,22 @@ impl Check<'_> {
                 }
                 if others.contains(model) {
                     self.report(path, format!("{model:?} cannot stand in for itself"), None);
+                }
+            }
+        }
+    }
+
+    fn allowed_models(&mut self, plans: &[ProviderPlan]) {
+        if plans.iter().any(|plan| plan.models.is_empty()) {
+            return;
+        }
+        let known = || plans.iter().flat_map(|plan| plan.models.iter().map(|(name, _)| name.as_str()));
+        for (client, key) in &self.config.file.client_keys {
+            for (at, name) in key.allowed_models.iter().flatten().enumerate() {
+                if !known().any(|known| known == name) {
+                    let path = format!("client_keys.{client}.allowed_models[{at}]");
+                    let suggestion = nearest(name, known());
+                    self.report(path, format!("no provider serves the model {name:?}"), suggestion);
                 }
             }
         }

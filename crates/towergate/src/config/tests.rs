@@ -68,7 +68,7 @@ fn values_that_cannot_be_together_are_found() {
     let found = errors(
         "providers:\n  a: {base_url: 'http://a', model: m, weight: 0, api_key: x, api_key_file: y}\n  b: {type: azure, model: n, timeout: 700}\n\
          routing:\n  default_provider: c\n  fallback_models: {m: [n, o, m]}\nserver: {listen: '8080'}\nclient_keys:\n  me: {}\n  \
-         you: {sha256: 12ab}\n",
+         you: {sha256: 12ab, allowed_models: [m, q]}\n",
     );
     let has = |at: &str, says: &str| {
         assert!(
@@ -86,7 +86,8 @@ fn values_that_cannot_be_together_are_found() {
     has("7:10", "not an address");
     has("9:3", "key or sha256 is missing");
     has("10:9", "64 hex digits");
-    assert_eq!(found.len(), 10, "{found:#?}");
+    has("10:43", "no provider serves the model \"q\"");
+    assert_eq!(found.len(), 11, "{found:#?}");
 }
 
 #[test]

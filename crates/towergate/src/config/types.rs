@@ -320,6 +320,11 @@ pub struct ClientKeySection {
     pub key: Option<Secret>,
     /// Its SHA-256, as 64 hex digits, in place of the key.
     pub sha256: Option<String>,
+    /// The models that it reaches, by the names that clients use. Default: all. With this alone, it reaches only
+    /// endpoints that run a model and keep nothing.
+    pub allowed_models: Option<Vec<String>>,
+    /// The endpoints that it reaches, each with what is below it, such as /v1/files; /v1 is everything.
+    pub allowed_endpoints: Option<Vec<String>>,
 }
 
 /// Log lines.

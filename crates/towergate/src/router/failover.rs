@@ -3,6 +3,7 @@
 use std::{num::NonZeroU32, sync::Arc};
 
 use http::{HeaderValue, Request, Response, header::CONTENT_LENGTH};
+use http_body::Body as _;
 use tower::util::{Oneshot, ServiceExt as _};
 use towergate_core::{
     Body, BoxError, Class, Error, ErrorKind, Facts,
@@ -11,9 +12,10 @@ use towergate_core::{
     },
     label::Label,
     protocol::ReadRequest as _,
+    route::ModelIn,
 };
 use towergate_layers::retry::replayable;
-use towergate_openai::request::set_model;
+use towergate_openai::request::{replace, set_model, set_query_model};
 
 use super::{
     Shared,
@@ -135,7 +137,7 @@ fn ask(
     Ok(Asked { answer: target.service.clone().oneshot(request), model })
 }
 
-/// Puts the provider's own name for the model into the body, and into what is known of it.
+/// Puts the provider's own name for the model where the request names it, and into what is known of it.
 fn rename(
     shared: &Shared,
     request: &mut Request<Body>,
@@ -146,21 +148,39 @@ fn rename(
     if facts.model.as_deref() == Some(&**name) {
         return Ok(());
     }
-    let route = facts.route;
-    let Some(body) = request.body().as_bytes().filter(|body| !body.is_empty()) else { return Ok(()) };
-    let Some(renamed) = set_model(body, name) else {
-        return Err(Error::new(ErrorKind::BadRequest, "the request's model cannot be set"));
+    let impossible = || Error::new(ErrorKind::BadRequest, "the request's model cannot be set");
+    let (mut renamed, length) = match facts.model_in.clone() {
+        ModelIn::Body => {
+            let Some(body) = request.body().as_bytes().filter(|body| !body.is_empty()) else { return Ok(()) };
+            let body = set_model(body, name).ok_or_else(impossible)?;
+            let renamed = shared.protocol.read(facts.route, &body)?;
+            let length = body.len() as u64;
+            *request.body_mut() = body.into();
+            (renamed, Some(length))
+        }
+        ModelIn::Stream(place) => {
+            let renamed = Facts::clone(facts);
+            let body = replace(std::mem::take(request.body_mut()), place, name);
+            let length = body.size_hint().exact();
+            *request.body_mut() = body;
+            (renamed, length)
+        }
+        ModelIn::Query => {
+            let renamed = Facts::clone(facts);
+            *request.uri_mut() = set_query_model(request.uri(), name).ok_or_else(impossible)?;
+            (renamed, None)
+        }
     };
-    let mut facts = shared.protocol.read(route, &renamed)?;
-    facts.model = Some(Arc::clone(name));
+    renamed.model = Some(Arc::clone(name));
     if let Some(label) = label {
-        facts.model_label = label.clone();
+        renamed.model_label = label.clone();
     }
-    if request.headers().contains_key(CONTENT_LENGTH) {
-        request.headers_mut().insert(CONTENT_LENGTH, renamed.len().into());
+    request.extensions_mut().insert(Arc::new(renamed));
+    if request.headers_mut().remove(CONTENT_LENGTH).is_some()
+        && let Some(length) = length
+    {
+        request.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    request.extensions_mut().insert(Arc::new(facts));
-    *request.body_mut() = renamed.into();
     Ok(())
 }
 

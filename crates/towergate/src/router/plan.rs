@@ -48,14 +48,16 @@ impl Plan {
             };
         }
         let bound = facts.is_none_or(|facts| facts.bound);
-        if bound && name.is_none() {
-            return Ok(Self::only(table.default_provider()));
-        }
-        let Some(model) = table.model(name) else { return Err(unknown_model(name)) };
+        let model = match (table.model(name), name) {
+            (_, None) if bound => return Ok(Self::only(table.default_provider())),
+            (None, None) => return Ok(Self::only(table.default_provider())),
+            (None, Some(name)) => return Err(unknown_model(name)),
+            (Some(model), _) => model,
+        };
         if bound {
             // Always the same one, whether or not it is well: only it has what the request is about.
             let first = model.tiers.first().and_then(|tier| tier.targets.first());
-            return first.map(Self::only).ok_or_else(|| unknown_model(name));
+            return Ok(Self::only(first.unwrap_or(table.default_provider())));
         }
 
         let mut order = Order::default();
@@ -92,14 +94,9 @@ fn named_model<'a>(table: &'a Table, name: Option<&str>, provider: &Target) -> O
     targets.into_iter().find(|target| target.label == provider.label)
 }
 
-fn unknown_model(name: Option<&str>) -> Error {
-    let message = match name {
-        Some(name) => {
-            let name: String = name.chars().take(100).collect();
-            format!("the model {name:?} is served by no provider of this gateway")
-        }
-        None => "the request names no model, and no provider of this gateway takes any".to_owned(),
-    };
+fn unknown_model(name: &str) -> Error {
+    let name: String = name.chars().take(100).collect();
+    let message = format!("the model {name:?} is served by no provider of this gateway");
     Error::new(ErrorKind::NotFound, message)
         .with_code("model_not_found")
         .with_param("model")

@@ -1,3 +1,5 @@
+mod named_elsewhere;
+
 use std::{
     collections::VecDeque,
     num::NonZeroU32,
@@ -36,6 +38,7 @@ struct State {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Asked {
+    uri: String,
     body: String,
     model: Option<String>,
     max_attempts: Option<u32>,
@@ -69,10 +72,12 @@ impl Provider for Scripted {
             let state = Arc::clone(&state);
             async move {
                 RequestRecord::of(request.extensions_mut()).count_attempt();
+                let uri = request.uri().to_string();
                 let extensions = request.extensions().clone();
                 let body = request.into_body().collect().await?.to_bytes();
                 let mut state = state.lock().unwrap();
                 state.asked.push(Asked {
+                    uri,
                     body: String::from_utf8(body.to_vec()).unwrap(),
                     model: extensions
                         .get::<Arc<Facts>>()

@@ -1,3 +1,6 @@
+mod access;
+mod forms;
+
 use std::{collections::VecDeque, convert::Infallible, io};
 
 use http::{
@@ -8,7 +11,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::Notify;
 use tower::{ServiceExt, service_fn};
-use towergate_core::{ErrorKind, label::Label, route::Reads};
+use towergate_core::{ErrorKind, label::Label, protocol::ReadForm, route::Reads};
 
 use super::*;
 
@@ -57,6 +60,11 @@ impl ReadRequest for Protocol {
             return Err(Error::new(ErrorKind::BadRequest, "not an object"));
         }
         Ok(Facts { model: Some("read".into()), ..self.facts(route) })
+    }
+
+    fn read_form(&self, _: &'static Route, headers: &HeaderMap) -> Option<Box<dyn ReadForm>> {
+        let form = forms::Letters::default();
+        headers.get(CONTENT_TYPE).is_some_and(|value| value == "letters").then(|| Box::new(form) as _)
     }
 }
 
