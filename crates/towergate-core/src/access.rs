@@ -1,6 +1,6 @@
 //! [`ClientAccess`]: what a client's key reaches.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use crate::{Error, ErrorKind, Facts, Route, route::Reads};
 
@@ -92,27 +92,40 @@ impl ClientAccess {
     ///
     /// [`ErrorKind::Forbidden`]; also where no model is named and one would run.
     pub fn check_model(&self, facts: &Facts, tunnelled: bool) -> Result<(), Error> {
-        let Some(models) = &self.models else { return Ok(()) };
+        if self.models.is_none() {
+            return Ok(());
+        }
         let route = facts.route;
         let runs_one = tunnelled || route.generates || (route.stateless && route.reads == Reads::Json);
-        let message = match facts.model.as_deref() {
-            Some(model) if models.contains(model) => return Ok(()),
-            Some(model) => {
-                let model: String = model.chars().take(100).collect();
-                format!("the client key does not reach the model {model:?}")
-            }
-            None if !runs_one => return Ok(()),
-            None => {
-                "the client key reaches certain models only, and no model was found in the request (in a \
-                     multipart body it must stand in the first 64 KiB)"
-                    .to_owned()
-            }
-        };
-        Err(Error::new(ErrorKind::Forbidden, message)
-            .with_code("model_not_allowed")
-            .with_param("model")
-            .with_setting("client_keys.allowed_models"))
+        match facts.model.as_deref() {
+            Some(model) => self.check_name(model),
+            None if runs_one => Err(unreached_model(
+                "the client key reaches certain models only, and no model was found in the request (in a multipart \
+                 body it must stand in the first 64 KiB)",
+            )),
+            None => Ok(()),
+        }
     }
+
+    /// Whether it reaches a model of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Forbidden`].
+    pub fn check_name(&self, model: &str) -> Result<(), Error> {
+        if self.allows_model(model) {
+            return Ok(());
+        }
+        let model: String = model.chars().take(100).collect();
+        Err(unreached_model(format!("the client key does not reach the model {model:?}")))
+    }
+}
+
+fn unreached_model(message: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Forbidden, message)
+        .with_code("model_not_allowed")
+        .with_param("model")
+        .with_setting("client_keys.allowed_models")
 }
 
 /// Whether a template is a path or below it.

@@ -29,6 +29,8 @@ pub const X_TOWERGATE_ATTEMPTS: HeaderName = HeaderName::from_static("x-towergat
 pub const X_TOWERGATE_MODEL: HeaderName = HeaderName::from_static("x-towergate-model");
 /// How many candidates were given up before the one that answered.
 pub const X_TOWERGATE_FALLBACKS: HeaderName = HeaderName::from_static("x-towergate-fallbacks");
+/// The models that a client wants tried where none of its model's candidates answers, comma-separated.
+pub const X_TOWERGATE_FALLBACK_MODELS: HeaderName = HeaderName::from_static("x-towergate-fallback-models");
 /// Milliseconds until the head that were not spent waiting for an upstream.
 pub const X_TOWERGATE_OVERHEAD_MS: HeaderName = HeaderName::from_static("x-towergate-overhead-ms");
 

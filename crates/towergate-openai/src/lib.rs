@@ -8,6 +8,7 @@
 //! | [`routes`] | the route table |
 //! | [`protocol`] | [`OpenAiProtocol`](protocol::OpenAiProtocol): what the layers ask of a protocol: routes, requests, envelope, codes |
 //! | [`request`] | the shallow look at a request body |
+//! | [`listing`] | the list of models, as a gateway gives it |
 //! | [`envelope`] | the error envelope: written for our errors, read from upstream's |
 //! | [`sse`] | the event reader |
 //! | [`answer`] | the body that reads an answer as it passes, and publishes what it saw |
@@ -20,6 +21,7 @@ pub mod client;
 pub mod env;
 pub mod envelope;
 mod json;
+pub mod listing;
 pub mod protocol;
 pub mod request;
 pub mod routes;

@@ -147,10 +147,10 @@ const SPECS: &[Row] = &[
     json("images.edits", "/images/edits").generates().unheld().stateless(),
     row(Post, "images.variations", "/images/variations").generates().unheld().stateless(),
     row(Get, "models.list", "/models").stateless(),
-    row(Get, "models.get", "/models/{id}"),
+    row(Get, "models.get", "/models/{id}").stateless(),
     row(Delete, "models.delete", "/models/{id}"),
     // Namespaced ids (`meta-llama/Llama-3`) are sent with their slash by some clients.
-    row(Get, "models.get", "/models/{rest}"),
+    row(Get, "models.get", "/models/{rest}").stateless(),
     row(Delete, "models.delete", "/models/{rest}"),
     row(Post, "files.create", "/files"),
     row(Get, "files.list", "/files"),

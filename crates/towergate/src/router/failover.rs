@@ -57,7 +57,8 @@ pub(super) async fn ask_in_turn(
     let record = RequestRecord::of(request.extensions_mut());
     let (mut choice, mut fallbacks) = (first, 0);
     loop {
-        let refusals = model.as_ref().filter(|_| fallbacks == 0);
+        // The lists of a refusal are those of the model that was asked for.
+        let refusals = model.as_ref().filter(|_| choice.fallback.is_none());
         let again = copy(&request);
         let standing = if again.is_some() { u32::try_from(others.len()).unwrap_or(u32::MAX) } else { 0 };
         let left = table.max_attempts.saturating_sub(record.attempts()).max(1);

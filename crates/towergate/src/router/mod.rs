@@ -17,9 +17,13 @@
 //! it would have to wait for. A refusal for the length or the content of a request goes to the models
 //! listed for that, if any are.
 //!
+//! **Models.** `GET /models` and `/models/{id}` are answered here where models are named; where a provider
+//! takes any, its list is put behind the names. A client that is restricted to models sees those.
+//!
 //! **Reads** on the request: [`Arc<Facts>`](towergate_core::Facts), the
 //! [`RequestRecord`](towergate_core::context::RequestRecord)'s attempts, the header
-//! `x-towergate-provider`. **Writes** on it: `MaxAttempts`, `Standby`, `LastResort`, `AttemptClocks`, and, where the
+//! `x-towergate-provider` and `x-towergate-fallback-models`, which go no further, and
+//! [`Arc<ClientAccess>`](towergate_core::access::ClientAccess). **Writes** on it: `MaxAttempts`, `Standby`, `LastResort`, `AttemptClocks`, and, where the
 //! provider knows the model by another name, that name in the body and in the facts. On the answer:
 //! [`Served`](towergate_core::context::Served).
 //!
@@ -30,6 +34,7 @@
 //! | `towergate_failovers_total` | `provider` (which gave up), `reason` |
 
 mod failover;
+mod models;
 mod plan;
 mod settings;
 mod table;
@@ -49,12 +54,18 @@ use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tower::util::Oneshot;
 use tower_service::Service;
-use towergate_core::{Body, BoxError, Error, context::Served, memory::MemoryBudget};
+use towergate_core::{
+    Body, BoxError, Error,
+    context::Served,
+    headers::{X_TOWERGATE_FALLBACK_MODELS, X_TOWERGATE_PROVIDER},
+    memory::MemoryBudget,
+};
 use towergate_openai::protocol::OpenAiProtocol;
 
 pub use self::settings::{Candidate, Routing, ServedModel};
 use self::{
     failover::{Asked, ask_alone, ask_in_turn},
+    models::Asks,
     plan::Plan,
     table::Table,
 };
@@ -90,6 +101,7 @@ pin_project! {
     #[project = StateProj]
     enum State {
         Refused { error: Option<Error> },
+        Known { answer: Option<Response<Body>> },
         /// There is one candidate: nothing is kept for another.
         Alone { #[pin] answer: Oneshot<ProviderService, Request<Body>>, model: Option<HeaderValue> },
         InTurn { answer: Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>> },
@@ -108,8 +120,23 @@ impl Router {
         Ok(Self { table: Arc::new(Table::new(routing)?), shared: Arc::new(shared) })
     }
 
-    fn route(&self, request: Request<Body>) -> Result<State, Error> {
+    fn route(&self, mut request: Request<Body>) -> Result<State, Error> {
+        let listing = match models::asks(&self.table, &request)? {
+            Asks::Known(answer) => return Ok(State::Known { answer: Some(answer) }),
+            Asks::List(listing) => Some(listing),
+            Asks::Other => None,
+        };
         let plan = Plan::of(&self.table, &request)?;
+        // They are ours.
+        for field in [X_TOWERGATE_PROVIDER, X_TOWERGATE_FALLBACK_MODELS] {
+            request.headers_mut().remove(field);
+        }
+        if let Some(listing) = listing {
+            let (shared, table) = (Arc::clone(&self.shared), Arc::clone(&self.table));
+            return Ok(State::InTurn {
+                answer: Box::pin(models::list(shared, table, plan, request, listing)),
+            });
+        }
         let has_lists =
             |model: &table::Model| !(model.context_length.is_empty() && model.content_policy.is_empty());
         if plan.others.is_empty() && !plan.model.as_deref().is_some_and(has_lists) {
@@ -148,6 +175,9 @@ impl Future for ResponseFuture {
                 Some(error) => Poll::Ready(Err(error.into())),
                 None => Poll::Pending,
             },
+            StateProj::Known { answer } => {
+                answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)))
+            }
             StateProj::Alone { answer, model } => {
                 let mut result = ready!(answer.poll(cx));
                 if let Ok(response) = &mut result {

@@ -2,15 +2,19 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use http::{HeaderName, Request};
+use http::Request;
 use tokio::time::Instant;
-use towergate_core::{Body, Error, ErrorKind, Facts};
+use towergate_core::{
+    Body, Error, ErrorKind, Facts,
+    access::ClientAccess,
+    headers::{X_TOWERGATE_FALLBACK_MODELS, X_TOWERGATE_PROVIDER},
+};
 
 use super::table::{Model, Table, Target, Tier};
 use crate::provider::Availability;
 
-/// The provider that a client asks for.
-const X_TOWERGATE_PROVIDER: HeaderName = towergate_core::headers::X_TOWERGATE_PROVIDER;
+/// A client may name so many fallback models.
+const MAX_CLIENT_FALLBACKS: usize = 8;
 
 /// Who is asked for one request.
 #[derive(Debug)]
@@ -62,10 +66,16 @@ impl Plan {
 
         let mut order = Order::default();
         order.add(model, None, name);
-        for fallback in &model.fallbacks {
+        let mut fall_back = |fallback: &str| {
             if let Some(other) = table.model(Some(fallback)) {
                 order.add(other, Some(fallback), Some(fallback));
             }
+        };
+        match (name, named_fallbacks(table, request)?) {
+            (Some(name), Some(named)) => {
+                named.into_iter().filter(|fallback| *fallback != name).for_each(fall_back);
+            }
+            _ => model.fallbacks.iter().for_each(|fallback| fall_back(fallback)),
         }
         let (first, others) = order.finish(table.last_resort)?;
         Ok(Self { first, others, model: Some(Arc::clone(model)) })
@@ -75,6 +85,43 @@ impl Plan {
         let first = Choice { target: Arc::clone(target), fallback: None };
         Self { first, others: VecDeque::new(), model: None }
     }
+}
+
+/// Whether the client says who is to serve a request.
+pub(super) fn pinned(request: &Request<Body>) -> bool {
+    request.headers().contains_key(X_TOWERGATE_PROVIDER)
+}
+
+/// The fallback models that the client names, in place of those of the configuration.
+fn named_fallbacks<'a>(table: &Table, request: &'a Request<Body>) -> Result<Option<Vec<&'a str>>, Error> {
+    let headers = request.headers();
+    if !headers.contains_key(X_TOWERGATE_FALLBACK_MODELS) {
+        return Ok(None);
+    }
+    let refused = |message: String| {
+        Error::new(ErrorKind::BadRequest, message)
+            .with_code("invalid_fallback_models")
+            .with_param("x-towergate-fallback-models")
+    };
+    let mut named = Vec::new();
+    for value in headers.get_all(X_TOWERGATE_FALLBACK_MODELS) {
+        let text = std::str::from_utf8(value.as_bytes())
+            .map_err(|_| refused("the header x-towergate-fallback-models is no Unicode text".to_owned()))?;
+        named.extend(text.split(',').map(str::trim).filter(|name| !name.is_empty()));
+    }
+    if named.len() > MAX_CLIENT_FALLBACKS {
+        return Err(refused(format!(
+            "the header x-towergate-fallback-models names more than {MAX_CLIENT_FALLBACKS} models"
+        )));
+    }
+    let access = request.extensions().get::<Arc<ClientAccess>>();
+    for name in &named {
+        access.map_or(Ok(()), |access| access.check_name(name))?;
+        if table.model(Some(name)).is_none() {
+            return Err(unknown_model(name));
+        }
+    }
+    Ok(Some(named))
 }
 
 /// The models of a refusal's list, as candidates.
@@ -94,7 +141,7 @@ fn named_model<'a>(table: &'a Table, name: Option<&str>, provider: &Target) -> O
     targets.into_iter().find(|target| target.label == provider.label)
 }
 
-fn unknown_model(name: &str) -> Error {
+pub(super) fn unknown_model(name: &str) -> Error {
     let name: String = name.chars().take(100).collect();
     let message = format!("the model {name:?} is served by no provider of this gateway");
     Error::new(ErrorKind::NotFound, message)

@@ -19,6 +19,8 @@ use crate::{BuildError, Provider, ProviderService};
 #[derive(Debug)]
 pub(super) struct Table {
     models: HashMap<Box<str>, Arc<Model>>,
+    /// Those of `models`, in alphabetical order.
+    names: Box<[Box<str>]>,
     /// Those that take any model.
     any: Option<Arc<Model>>,
     providers: HashMap<Box<str>, Arc<Target>>,
@@ -123,7 +125,7 @@ impl Table {
             all.get(name).into_iter().flatten().map(|other| other.as_str().into()).collect()
         };
         let mut models = HashMap::new();
-        for name in names {
+        for &name in &names {
             let model = Model {
                 tiers: tiers(&offers, Some(name))?,
                 fallbacks: list(&fallbacks.failure, name),
@@ -141,6 +143,7 @@ impl Table {
         };
         Ok(Self {
             models,
+            names: names.into_iter().map(Into::into).collect(),
             any,
             providers,
             default,
@@ -154,6 +157,26 @@ impl Table {
         name.and_then(|name| self.models.get(name)).or(self.any.as_ref())
     }
 
+    /// Whether some provider takes any model.
+    pub(super) fn takes_any(&self) -> bool {
+        self.any.is_some()
+    }
+
+    /// Whether models are named at all.
+    pub(super) fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// The models that are named, in alphabetical order, each with who serves it first.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.names.iter().filter_map(|name| Some((&**name, self.models.get(name)?.owner())))
+    }
+
+    /// Who serves a model that is named first.
+    pub(super) fn named(&self, name: &str) -> Option<&str> {
+        self.models.get(name).map(|model| model.owner())
+    }
+
     /// A provider, for whatever model.
     pub(super) fn provider(&self, name: &str) -> Option<&Arc<Target>> {
         self.providers.get(name)
@@ -161,6 +184,15 @@ impl Table {
 
     pub(super) fn default_provider(&self) -> &Arc<Target> {
         &self.default
+    }
+}
+
+// === impl Model ===
+
+impl Model {
+    fn owner(&self) -> &str {
+        let first = self.tiers.first().and_then(|tier| tier.targets.first());
+        first.map_or("", |target| target.label.as_str())
     }
 }
 

@@ -1,3 +1,4 @@
+mod listing;
 mod named_elsewhere;
 
 use std::{
@@ -7,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use tower::{ServiceExt as _, service_fn};
 use towergate_core::{
@@ -39,6 +40,7 @@ struct State {
 #[derive(Debug, Clone, PartialEq)]
 struct Asked {
     uri: String,
+    headers: HeaderMap,
     body: String,
     model: Option<String>,
     max_attempts: Option<u32>,
@@ -72,12 +74,13 @@ impl Provider for Scripted {
             let state = Arc::clone(&state);
             async move {
                 RequestRecord::of(request.extensions_mut()).count_attempt();
-                let uri = request.uri().to_string();
+                let (uri, headers) = (request.uri().to_string(), request.headers().clone());
                 let extensions = request.extensions().clone();
                 let body = request.into_body().collect().await?.to_bytes();
                 let mut state = state.lock().unwrap();
                 state.asked.push(Asked {
                     uri,
+                    headers,
                     body: String::from_utf8(body.to_vec()).unwrap(),
                     model: extensions
                         .get::<Arc<Facts>>()

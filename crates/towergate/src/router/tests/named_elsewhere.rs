@@ -62,6 +62,6 @@ async fn without_a_model_it_is_who_takes_any_else_the_default() {
     assert_eq!((a.asked().len(), b.asked().len()), (0, 1));
     let both = named.candidate("b", Candidate::new().priority(2).model("n"));
     ask(&router(&both), request_to("/moderations", r#"{"input":"x"}"#)).await.unwrap();
-    ask(&router(&both.default_provider("b")), request_to("/models", "")).await.unwrap();
+    ask(&router(&both.default_provider("b")), request_to("/moderations", r#"{"input":"x"}"#)).await.unwrap();
     assert_eq!((a.asked().len(), b.asked().len()), (1, 2));
 }
