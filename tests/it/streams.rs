@@ -137,3 +137,32 @@ async fn a_slow_client_stops_the_upstream() {
     }
     assert_eq!(world.sim.counts().completed, 0, "the upstream still writes");
 }
+
+#[tokio::test]
+async fn usage_is_counted_for_who_did_not_ask_and_taken_out_again() {
+    let world =
+        World::builder().provider(|provider| provider.leaf(|leaf| leaf.usage_in_streams(true))).start().await;
+    let http = world.http1();
+    let ask = async |request: &serde_json::Value| {
+        Answer::read(http.send(http.json("/v1/chat/completions", request)).await).await
+    };
+    let asking_for = |usage: bool| {
+        let mut request = chat_stream("gpt-4o");
+        request["stream_options"] = serde_json::json!({ "include_usage": usage });
+        request
+    };
+    // Who asks for it gets it.
+    let asked = ask(&asking_for(true)).await;
+    assert!(!asked.headers.contains_key("x-towergate-modified"));
+    let usage = events(&asked).into_iter().find(|event| event.contains("prompt_tokens")).unwrap().to_owned();
+    let without = asked.text().replace(&format!("data: {usage}\n\n"), "").replace(",\"usage\":null", "");
+
+    // The simulated upstream's answer depends on the bytes that it got: those of both requests are the same.
+    for request in [chat_stream("gpt-4o"), asking_for(false)] {
+        let got = ask(&request).await;
+        assert_eq!(got.headers["x-towergate-modified"], "stream_options");
+        assert!(got.whole && got.text() == without, "{request}");
+    }
+    let bodies: Vec<_> = world.sim.requests().into_iter().map(|request| request.body).collect();
+    assert!(bodies.iter().all(|body| *body == bodies[0]));
+}

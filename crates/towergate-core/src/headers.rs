@@ -34,6 +34,9 @@ pub const X_TOWERGATE_FALLBACK_MODELS: HeaderName = HeaderName::from_static("x-t
 /// Milliseconds until the head that were not spent waiting for an upstream.
 pub const X_TOWERGATE_OVERHEAD_MS: HeaderName = HeaderName::from_static("x-towergate-overhead-ms");
 
+/// What was changed of the request, and taken back in the answer; absent where nothing was.
+pub const X_TOWERGATE_MODIFIED: HeaderName = HeaderName::from_static("x-towergate-modified");
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");

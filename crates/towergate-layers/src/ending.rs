@@ -10,7 +10,7 @@ use towergate_core::{
     BoxError, Clock, Error, ErrorKind, Outcome, StreamState,
     body::End,
     context::{Deadline, Downstream, Failed, Patience, RequestRecord},
-    stream::AnswerKind,
+    stream::{AnswerKind, Usage},
 };
 
 /// Whose end it is.
@@ -160,6 +160,11 @@ impl Ending {
     #[cfg(feature = "metrics")]
     pub(crate) fn has_head(&self) -> bool {
         self.head.is_some()
+    }
+
+    /// The tokens, where the answer told them.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        self.head.as_ref()?.stream.as_ref()?.usage()
     }
 
     #[cfg(feature = "metrics")]

@@ -87,7 +87,7 @@ fn answer_body(bencher: Bencher<'_, '_>, which: &str) {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.headers.insert(CONTENT_TYPE, http::HeaderValue::from_static("text/event-stream"));
         let body = Body::from(stream.clone());
-        let mut body = read_answer(Some(&facts), &AnswerSettings::default(), &mut parts, body);
+        let mut body = read_answer(Some(&facts), &AnswerSettings::default(), false, &mut parts, body);
         runtime.block_on(async {
             while let Some(Ok(frame)) = body.frame().await {
                 black_box(frame);

@@ -69,7 +69,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 use towergate_core::{
-    BoxError,
+    BoxError, Facts,
     body::{End, Guard, Observe, Observed},
     label::{Label, Labels},
 };
@@ -82,7 +82,7 @@ use towergate_core::{
 
 pub use self::names::{
     ATTEMPT_DURATION, ATTEMPT_FIRST_BYTE, ATTEMPTS, ATTEMPTS_IN_FLIGHT, MALFORMED_EVENTS, REQUEST_DURATION,
-    REQUEST_FIRST_BYTE, REQUESTS, REQUESTS_IN_FLIGHT, SECONDS, describe,
+    REQUEST_FIRST_BYTE, REQUESTS, REQUESTS_IN_FLIGHT, SECONDS, TOKENS, describe,
 };
 use self::table::{Attempts, Requests};
 use crate::ending::{Ending, Scope};
@@ -123,6 +123,8 @@ pub type ResponseBody<B> = Observed<B, Recorder>;
 pub struct Recorder {
     ending: Ending,
     series: Series,
+    /// Of an attempt: under which name the provider was asked for the model.
+    facts: Option<Arc<Facts>>,
 }
 
 // === impl MetricsLayer ===
@@ -213,17 +215,17 @@ where
 
 impl Recorder {
     fn start<B>(series: &Series, request: &mut Request<B>) -> Self {
-        let scope = match series {
+        let (scope, facts) = match series {
             Series::Requests(series) => {
                 series.in_flight().increment(1);
-                Scope::Request
+                (Scope::Request, None)
             }
             Series::Attempts(series) => {
                 series.in_flight().increment(1);
-                Scope::Attempt
+                (Scope::Attempt, request.extensions().get().cloned())
             }
         };
-        Self { ending: Ending::new(scope, request), series: series.clone() }
+        Self { ending: Ending::new(scope, request), series: series.clone(), facts }
     }
 
     fn on_head<B: Body>(&mut self, response: &Response<B>) -> bool {
@@ -240,7 +242,7 @@ impl Observe for Recorder {
     }
 
     fn on_end(self, end: End<'_>) {
-        let Self { ending, series } = self;
+        let Self { ending, series, facts } = self;
         let outcome = ending.outcome(&end);
         let (elapsed, first_byte) = (ending.elapsed(), ending.first_byte());
         match series {
@@ -255,6 +257,9 @@ impl Observe for Recorder {
                     ending.record.add_upstream_time(elapsed);
                 }
                 series.record(outcome, elapsed, first_byte, ending.malformed_events());
+                if let Some(usage) = ending.usage() {
+                    series.count_tokens(facts.as_deref().map(|facts| &facts.model_label), &usage);
+                }
                 series.in_flight().decrement(1);
             }
         }

@@ -21,6 +21,10 @@ pub const ATTEMPT_FIRST_BYTE: &str = "towergate_attempt_ttfb_seconds";
 /// Events of streams whose JSON was malformed; label `provider`.
 pub const MALFORMED_EVENTS: &str = "towergate_malformed_events_total";
 
+/// Tokens, as providers counted them; labels `provider`, `model`, `kind` (`input`, `output`, and of these
+/// `cached_input`, `audio_input`, `reasoning_output`, `audio_output`).
+pub const TOKENS: &str = "towergate_tokens_total";
+
 /// Upper bounds, in seconds, for the histograms: from a refusal to the longest answer of a model
 /// that thinks. The usual defaults end at 10 s, where such an answer has hardly begun.
 pub const SECONDS: [f64; 17] =
@@ -41,5 +45,6 @@ pub fn describe() {
         Unit::Seconds,
         "From an attempt to the first byte of its answer."
     );
+    describe_counter!(TOKENS, Unit::Count, "Tokens, as providers counted them.");
     describe_counter!(MALFORMED_EVENTS, Unit::Count, "Stream events whose JSON was malformed.");
 }

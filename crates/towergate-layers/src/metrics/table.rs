@@ -10,6 +10,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use towergate_core::{
     Outcome,
     label::{Label, Labels},
+    stream::Usage,
 };
 
 use super::names;
@@ -44,7 +45,23 @@ pub(super) struct Attempts {
     malformed: OnceLock<Counter>,
     totals: PerOutcome<Counter>,
     durations: PerOutcome<Histogram>,
+    tokens: RwLock<HashMap<Label, Arc<Tokens>>>,
 }
+
+/// The tokens of one model at one provider, by kind: in the order of [`KINDS`].
+type Tokens = [OnceLock<Counter>; KINDS.len()];
+
+type Count = fn(&Usage) -> Option<u64>;
+
+/// What is counted of a usage. The details are parts of the first two.
+const KINDS: [(&str, Count); 6] = [
+    ("input", |usage| Some(usage.input)),
+    ("output", |usage| Some(usage.output)),
+    ("cached_input", |usage| usage.cached_input),
+    ("reasoning_output", |usage| usage.reasoning_output),
+    ("audio_input", |usage| usage.audio_input),
+    ("audio_output", |usage| usage.audio_output),
+];
 
 // === impl Requests ===
 
@@ -127,6 +144,7 @@ impl Attempts {
             malformed: OnceLock::new(),
             totals: PerOutcome::default(),
             durations: PerOutcome::default(),
+            tokens: RwLock::default(),
         }
     }
 
@@ -162,6 +180,29 @@ impl Attempts {
         if malformed > 0 {
             let series = || counter!(names::MALFORMED_EVENTS, "provider" => provider());
             self.malformed.get_or_init(series).increment(u64::from(malformed));
+        }
+    }
+}
+
+impl Attempts {
+    pub(super) fn count_tokens(&self, model: Option<&Label>, usage: &Usage) {
+        let name = model.map_or(Labels::OTHER, Label::as_str);
+        let known = self.tokens.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let (counters, name) = match known {
+            Some(counters) => (counters, name),
+            None => {
+                let mut models = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+                let name = if models.len() < MAX_MODELS { name } else { Labels::OTHER };
+                (Arc::clone(models.entry(Label::new(name)).or_default()), name)
+            }
+        };
+        for ((kind, count), counter) in KINDS.iter().zip(counters.iter()) {
+            let Some(tokens @ 1..) = count(usage) else { continue };
+            let register = || {
+                let provider = self.provider.to_shared();
+                counter!(names::TOKENS, "provider" => provider, "model" => name.to_owned(), "kind" => *kind)
+            };
+            counter.get_or_init(register).increment(tokens);
         }
     }
 }

@@ -81,7 +81,18 @@ impl Line {
         }
         let attempts = self.ending.record.attempts();
         match level(outcome) {
-            Level::Done => tracing::info!(elapsed_ms, ttfb_ms, attempts, "request completed"),
+            Level::Done => {
+                let usage = self.ending.usage();
+                let (input, output) = (usage.map(|usage| usage.input), usage.map(|usage| usage.output));
+                tracing::info!(
+                    elapsed_ms,
+                    ttfb_ms,
+                    attempts,
+                    input_tokens = input,
+                    output_tokens = output,
+                    "request completed"
+                );
+            }
             Level::Client => tracing::info!(elapsed_ms, ttfb_ms, attempts, "request ended by the client"),
             Level::Shed => tracing::warn!(elapsed_ms, attempts, "request turned away"),
             Level::GaveUp => {

@@ -11,7 +11,8 @@
 //! `route`, `model`, `status`, `outcome`. Both are entered whenever the future or the body is polled.
 //!
 //! **The line** is written once, when the body is over or dropped, with `elapsed_ms`, `ttfb_ms` (to
-//! the first byte of the body) and, for a request, `attempts`:
+//! the first byte of the body) and, for a request, `attempts`; for a completed one `input_tokens` and
+//! `output_tokens`, where the answer told them:
 //!
 //! | how a request ended | level |
 //! |---|---|

@@ -2,12 +2,13 @@
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
@@ -16,6 +17,7 @@ use towergate_core::{Body, BoxError, Error, ErrorKind, StreamState};
 use super::{
     AFTER_END, AFTER_FINISH, Malformed, Provider,
     judge::{Judge, Verdict},
+    strip::{Strip, data_line, strip},
 };
 use crate::{
     api::Api,
@@ -29,6 +31,8 @@ pub(super) struct EventsBody {
     inner: Body,
     api: Api,
     malformed: Malformed,
+    /// The client did not ask for usage; the gateway did.
+    strips_usage: bool,
     state: Arc<StreamState>,
     provider: Provider,
     reader: SseReader,
@@ -37,6 +41,8 @@ pub(super) struct EventsBody {
     out: VecDeque<Piece>,
     /// Whether bytes of the unfinished event were handed on, it being too long to be held back.
     flowing: bool,
+    /// The LF that may come next belongs to an event that was left out.
+    drops_lf: bool,
     /// `[DONE]` has come; what follows is passed, and not judged.
     done: bool,
     /// What comes after the pieces.
@@ -65,6 +71,8 @@ enum End {
 enum Fate {
     Pass,
     Drop,
+    /// It passes without the usage in it.
+    PassStripped(Range<usize>),
     /// It passes, and the rest unread with it.
     PassAll,
     /// It passes; the stream ends behind it.
@@ -80,6 +88,7 @@ impl EventsBody {
         inner: Body,
         api: Api,
         malformed: Malformed,
+        strips_usage: bool,
         state: Arc<StreamState>,
         provider: Provider,
     ) -> Self {
@@ -87,12 +96,14 @@ impl EventsBody {
             inner,
             api,
             malformed,
+            strips_usage,
             state,
             provider,
             reader: SseReader::new(),
             judge: Judge::new(api),
             out: VecDeque::new(),
             flowing: false,
+            drops_lf: false,
             done: false,
             end: None,
             silence: None,
@@ -117,23 +128,36 @@ impl EventsBody {
             let straddles = event.len > (at - begin) as u64;
             let has_data = event.data.is_some();
             let verdict = self.judge.judge(&event);
-            let fate = self.decide(verdict, has_data);
+            let strip = self.strips_usage.then(|| event.data.filter(|_| !event.is_cut).map(strip));
+            let fate = match (self.decide(verdict, has_data), strip.flatten()) {
+                (Fate::Pass, Some(Strip::Event)) => Fate::Drop,
+                (Fate::Pass, Some(Strip::Bytes(range))) => Fate::PassStripped(range),
+                (fate, _) => fate,
+            };
             if straddles {
                 let bytes = self.reader.take_bytes();
-                match fate {
+                match &fate {
                     _ if self.flowing => self.push(frame.slice(..at), false),
-                    Fate::Drop | Fate::End(_) => {}
+                    Fate::Drop => self.drop_event(&bytes),
+                    Fate::End(_) => {}
+                    Fate::PassStripped(range) => self.push_stripped(&bytes, range),
                     Fate::Pass | Fate::PassAll | Fate::PassAndEnd(_) => self.push(bytes, false),
                 }
                 self.flowing = false;
                 kept = at;
             }
             match fate {
-                Fate::Pass => {}
-                Fate::Drop => {
-                    self.push(frame.slice(kept..begin.max(kept)), false);
+                Fate::Drop if kept < at => {
+                    self.push(frame.slice(kept..begin), false);
+                    self.drop_event(&frame[begin..at]);
                     kept = at;
                 }
+                Fate::PassStripped(range) if kept < at => {
+                    self.push(frame.slice(kept..begin), false);
+                    self.push_stripped(&frame.slice(begin..at), &range);
+                    kept = at;
+                }
+                Fate::Pass | Fate::Drop | Fate::PassStripped(_) => {}
                 Fate::PassAll => return self.push(frame.slice(kept..), false),
                 Fate::PassAndEnd(error) => {
                     self.push(frame.slice(kept..at), false);
@@ -270,7 +294,7 @@ impl EventsBody {
         let bytes = self.reader.take_bytes();
         match fate {
             Fate::Drop | Fate::End(_) => {}
-            Fate::Pass | Fate::PassAll | Fate::PassAndEnd(_) => {
+            Fate::Pass | Fate::PassStripped(_) | Fate::PassAll | Fate::PassAndEnd(_) => {
                 let blank: &'static [u8] = match (has_data, bytes.ends_with(b"\n")) {
                     (false, _) => b"",
                     (true, true) => b"\n",
@@ -315,7 +339,34 @@ impl EventsBody {
         silence.as_mut().poll(cx).is_ready()
     }
 
-    fn push(&mut self, bytes: Bytes, mid_event: bool) {
+    /// An event without these bytes of its data. One whose data has several lines stays as it is: such a server
+    /// is none that writes a usage which nobody asked it for.
+    fn push_stripped(&mut self, event: &Bytes, range: &Range<usize>) {
+        match data_line(event) {
+            Some(data) => {
+                self.push(event.slice(..data.start + range.start), true);
+                self.push(event.slice(data.start + range.end..), false);
+            }
+            None => self.push(event.clone(), false),
+        }
+    }
+
+    /// Leaves an event out, and nothing else: where a CRLF was split between two frames, its LF stands at the
+    /// beginning of the event behind it.
+    fn drop_event(&mut self, event: &[u8]) {
+        if event.first() == Some(&b'\n') {
+            self.push(Bytes::from_static(b"\n"), false);
+        }
+        self.drops_lf = event.last() == Some(&b'\r');
+    }
+
+    fn push(&mut self, mut bytes: Bytes, mid_event: bool) {
+        if bytes.is_empty() {
+            return;
+        }
+        if std::mem::take(&mut self.drops_lf) && bytes.first() == Some(&b'\n') {
+            bytes.advance(1);
+        }
         if !bytes.is_empty() {
             self.out.push_back(Piece { what: What::Data(bytes), mid_event });
         }

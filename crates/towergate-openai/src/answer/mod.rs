@@ -22,6 +22,7 @@
 //! * An event whose JSON is malformed is left out and counted ([`Malformed`] is the setting).
 //! * A `[DONE]` that is missing where the answer is complete is supplied.
 //! * An event that is whole, but for its blank line at the end of the stream, gets it.
+//! * Usage that only the gateway asked for is taken out.
 //!
 //! A `Content-Length` of a stream that is read is therefore taken off.
 //!
@@ -60,7 +61,7 @@
 //! let upstream = Response::builder().header("content-type", "text/event-stream").body(())?;
 //! let (mut parts, ()) = upstream.into_parts();
 //! let settings = answer::AnswerSettings::default();
-//! let body = answer::read_answer(Some(&facts), &settings, &mut parts, Body::from(event));
+//! let body = answer::read_answer(Some(&facts), &settings, false, &mut parts, Body::from(event));
 //!
 //! let state = parts.extensions.get::<Arc<StreamState>>().cloned().unwrap_or_else(|| unreachable!());
 //! assert_eq!(body.collect().await?.to_bytes(), format!("{event}data: [DONE]\n\n"));
@@ -72,6 +73,7 @@
 mod document;
 mod events;
 mod judge;
+mod strip;
 mod usage;
 
 use std::{sync::Arc, time::Duration};
@@ -124,11 +126,18 @@ pub fn is_read(facts: Option<&Facts>) -> bool {
 }
 
 /// Wraps the body of an upstream's answer in its reader, where it is to be read, and inserts the
-/// `Arc<StreamState>` into the extensions.
+/// `Arc<StreamState>` into the extensions. With `strips_usage` the client did not ask for a usage that the
+/// request asked for all the same: it is read, and taken out of the stream.
 ///
 /// After the end of a stream that the upstream keeps open, the body needs tokio's timer.
 #[must_use]
-pub fn read_answer(facts: Option<&Facts>, settings: &AnswerSettings, parts: &mut Parts, body: Body) -> Body {
+pub fn read_answer(
+    facts: Option<&Facts>,
+    settings: &AnswerSettings,
+    strips_usage: bool,
+    parts: &mut Parts,
+    body: Body,
+) -> Body {
     let provider = Provider(parts.extensions.get().map(|Answered { provider }| provider.clone()));
     match plan(facts, parts) {
         None => body,
@@ -137,7 +146,7 @@ pub fn read_answer(facts: Option<&Facts>, settings: &AnswerSettings, parts: &mut
             if api != Api::Other {
                 parts.headers.remove(CONTENT_LENGTH);
             }
-            Body::new(EventsBody::new(body, api, settings.malformed, state, provider))
+            Body::new(EventsBody::new(body, api, settings.malformed, strips_usage, state, provider))
         }
         Some(Plan::Document { api, kind, strict }) => {
             let state = publish(parts, kind);

@@ -106,7 +106,7 @@ fn wrap(path: &str, content_type: &str, settings: &AnswerSettings, body: Body) -
         .body(())
         .unwrap()
         .into_parts();
-    let body = read_answer(Some(&facts(path)), settings, &mut parts, body);
+    let body = read_answer(Some(&facts(path)), settings, false, &mut parts, body);
     (parts, body)
 }
 
@@ -439,7 +439,8 @@ async fn images_and_transcripts_are_read_but_not_held() {
 fn what_is_not_read_is_left_alone() {
     let reads = |path: &str, head: http::response::Builder| {
         let (mut parts, ()) = head.body(()).unwrap().into_parts();
-        let body = read_answer(Some(&facts(path)), &AnswerSettings::default(), &mut parts, Body::from("x"));
+        let body =
+            read_answer(Some(&facts(path)), &AnswerSettings::default(), false, &mut parts, Body::from("x"));
         assert!(body.as_bytes().is_some() || parts.extensions.get::<Arc<StreamState>>().is_some());
         parts.extensions.get::<Arc<StreamState>>().is_some()
     };

@@ -40,7 +40,7 @@ pub use self::{
     models::{MODELS, is_known_to_think},
     query::{query_model, set_query_model},
     replace::replace,
-    splice::set_model,
+    splice::{include_usage, set_model},
 };
 use crate::json::{Fault, Reader, decode};
 

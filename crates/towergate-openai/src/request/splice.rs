@@ -30,6 +30,62 @@ pub fn set_model(body: &[u8], model: &str) -> Option<Bytes> {
     Some([&body[..place.start], model.as_bytes(), &body[place.end..]].concat().into())
 }
 
+/// The body with `stream_options.include_usage` set to `true`; none where it is so already, where the body is no
+/// object, or where its `stream_options` is something else than an object or `null`.
+///
+/// ```
+/// use towergate_openai::request::include_usage;
+///
+/// let body = include_usage(br#"{"model":"gpt-4o","stream":true}"#).unwrap();
+/// assert_eq!(body, br#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true}}"#[..]);
+/// ```
+#[must_use]
+pub fn include_usage(body: &[u8]) -> Option<Bytes> {
+    const OPTIONS: &str = r#""stream_options":{"include_usage":true}"#;
+    const MEMBER: &str = r#""include_usage":true"#;
+    let mut reader = Reader::new(body);
+    let (mut options, mut usage, mut last) = (None, None, None);
+    let mut members = 0_usize;
+    reader
+        .object(|key, value| {
+            if key == b"stream_options" {
+                value.peek();
+                let start = value.at();
+                let is_object = value.object(|key, value| {
+                    members += 1;
+                    let length = value.skip()?.len();
+                    if key == b"include_usage" {
+                        usage = Some(value.at() - length..value.at());
+                    }
+                    Ok(())
+                })?;
+                options = Some((start..value.at(), is_object));
+            } else {
+                value.skip()?;
+            }
+            last = Some(value.at());
+            Ok(())
+        })
+        .ok()?;
+    let (range, text) = match (usage, options) {
+        (Some(usage), _) if &body[usage.clone()] == b"true" => return None,
+        (Some(usage), _) => (usage, "true".to_owned()),
+        (None, Some((options, true))) => {
+            let comma = if members > 0 { "," } else { "" };
+            (options.start + 1..options.start + 1, format!("{MEMBER}{comma}"))
+        }
+        (None, Some((options, false))) if &body[options.clone()] == b"null" => {
+            (options, format!("{{{MEMBER}}}"))
+        }
+        (None, Some(_)) => return None,
+        (None, None) => {
+            let last = last?;
+            (last..last, format!(",{OPTIONS}"))
+        }
+    };
+    Some([&body[..range.start], text.as_bytes(), &body[range.end..]].concat().into())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -57,6 +113,34 @@ mod tests {
         assert_eq!(set(r#"{"model":"a"}"#, "q\"\n").as_deref(), Some(r#"{"model":"q\"\n"}"#));
         for body in ["", "[]", "{}", r#"{"x":1}"#, r#"{"model":"#] {
             assert_eq!(set(body, "b"), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn usage_is_asked_for_and_nothing_else_changes() {
+        let asked =
+            |body: &str| include_usage(body.as_bytes()).map(|body| String::from_utf8(body.to_vec()).unwrap());
+        for (body, expected) in [
+            (r#"{"stream":true}"#, r#"{"stream":true,"stream_options":{"include_usage":true}}"#),
+            ("{ \"stream\": true }\n", "{ \"stream\": true,\"stream_options\":{\"include_usage\":true} }\n"),
+            (r#"{"stream_options":{},"x":1}"#, r#"{"stream_options":{"include_usage":true},"x":1}"#),
+            (r#"{"stream_options":{ "a":1}}"#, r#"{"stream_options":{"include_usage":true, "a":1}}"#),
+            (r#"{"stream_options": null}"#, r#"{"stream_options": {"include_usage":true}}"#),
+            (
+                r#"{"stream_options":{"include_usage": false}}"#,
+                r#"{"stream_options":{"include_usage": true}}"#,
+            ),
+            (
+                r#"{"x":{"stream_options":1}}"#,
+                r#"{"x":{"stream_options":1},"stream_options":{"include_usage":true}}"#,
+            ),
+        ] {
+            assert_eq!(asked(body).as_deref(), Some(expected), "{body}");
+        }
+        for body in
+            [r#"{"stream_options":{"include_usage":true}}"#, r#"{"stream_options":3}"#, "{}", "[]", ""]
+        {
+            assert_eq!(asked(body), None, "{body}");
         }
     }
 

@@ -51,6 +51,7 @@ pub struct Builder {
     proxy: Choice,
     allowed: Vec<HeaderName>,
     answers: AnswerSettings,
+    asks_usage: Option<bool>,
     tunnel_idle: Duration,
 }
 
@@ -132,6 +133,7 @@ impl Builder {
             proxy: Choice::Environment,
             allowed: Vec::new(),
             answers: AnswerSettings::default(),
+            asks_usage: None,
             tunnel_idle: Duration::from_secs(600),
         }
     }
@@ -237,6 +239,15 @@ impl Builder {
         self
     }
 
+    /// Whether a stream of chat or completions is asked for its usage (`stream_options.include_usage`) where the
+    /// client did not ask; what comes of that is read and taken out of the stream again, and the answer says
+    /// so in `x-towergate-modified`. Default: for OpenAI's own hosts only; there are servers that refuse it.
+    #[must_use]
+    pub fn usage_in_streams(mut self, asked: bool) -> Self {
+        self.asks_usage = Some(asked);
+        self
+    }
+
     /// How long a WebSocket may be silent, in both directions together, pings included; both sides
     /// are closed then. Default 600 s.
     #[must_use]
@@ -284,8 +295,10 @@ impl Builder {
         let http2_only = self.http2.is_some() && !base.is_https();
         let client = || self.client(connector.clone(), self.pool_max_idle, http2_only);
         let pools = Pools::new((0..shards).map(|_| client()).collect(), self.client(upgrading, 0, false));
+        let is_openai = base.host() == "api.openai.com" || base.host().ends_with(".api.openai.com");
         let outgoing = Outgoing { base, allowed: self.allowed, proxy_auth };
-        Ok(OpenAi::new(Shared::new(pools, outgoing, upstream, self.answers, self.tunnel_idle)))
+        let asks_usage = self.asks_usage.unwrap_or(is_openai);
+        Ok(OpenAi::new(Shared::new(pools, outgoing, upstream, self.answers, asks_usage, self.tunnel_idle)))
     }
 
     fn trust(&self, base: &BaseUrl, proxy: Option<&Proxy>) -> Result<Trust, ConfigError> {

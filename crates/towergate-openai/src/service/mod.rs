@@ -60,6 +60,7 @@ mod tests;
 mod tls;
 mod tunnel;
 pub(crate) mod uri;
+mod usage;
 
 use std::{
     fmt,
@@ -84,7 +85,7 @@ use tower_service::Service;
 use towergate_core::{
     Body, Error, ErrorKind, Facts, Phase, Sent,
     context::Answered,
-    headers,
+    headers::{self, X_TOWERGATE_MODIFIED},
     label::Label,
     tunnel::{Duplex, Upgrade},
 };
@@ -119,6 +120,8 @@ struct Shared {
     outgoing: Outgoing,
     upstream: Arc<Upstream>,
     answers: AnswerSettings,
+    /// Whether usage is asked for where the client did not.
+    asks_usage: bool,
     tunnel_idle: Duration,
 }
 
@@ -148,6 +151,8 @@ struct Sending {
     facts: Option<Arc<Facts>>,
     /// The answer has no body, whatever its head says of one.
     is_head: bool,
+    /// Usage was asked for, and the client did not.
+    asked_usage: bool,
     upload: Option<Arc<UploadFailure>>,
     upgrade: Option<Upgrade>,
 }
@@ -186,6 +191,7 @@ impl OpenAi {
     fn send(&self, mut request: Request<Body>) -> Result<Sending, Error> {
         let facts = request.extensions_mut().remove::<Arc<Facts>>();
         let upgrade = request.extensions_mut().remove::<Upgrade>();
+        let asked_usage = self.shared.asks_usage && usage::ask(facts.as_deref(), &mut request);
         let request = match upgrade {
             Some(_) => self.shared.outgoing.prepare_upgrade(request)?,
             None => self.shared.outgoing.prepare(request, facts.as_deref())?,
@@ -198,7 +204,15 @@ impl OpenAi {
         let is_head = parts.method == Method::HEAD;
         let (body, upload) = Upload::new(body);
         let response = client.request(Request::from_parts(parts, body));
-        Ok(Sending { response, shared: Arc::clone(&self.shared), facts, is_head, upload, upgrade })
+        Ok(Sending {
+            response,
+            shared: Arc::clone(&self.shared),
+            facts,
+            is_head,
+            asked_usage,
+            upload,
+            upgrade,
+        })
     }
 }
 
@@ -238,10 +252,11 @@ impl Shared {
         outgoing: Outgoing,
         upstream: Upstream,
         answers: AnswerSettings,
+        asks_usage: bool,
         tunnel_idle: Duration,
     ) -> Self {
         let pools = ArcSwapOption::from_pointee(pools);
-        Self { pools, outgoing, upstream: Arc::new(upstream), answers, tunnel_idle }
+        Self { pools, outgoing, upstream: Arc::new(upstream), answers, asks_usage, tunnel_idle }
     }
 
     fn answer(
@@ -249,6 +264,7 @@ impl Shared {
         response: Response<Incoming>,
         facts: Option<&Facts>,
         is_head: bool,
+        asked_usage: bool,
         upload: Option<Arc<UploadFailure>>,
         upgrade: Option<Upgrade>,
     ) -> Result<Response<Body>, Error> {
@@ -265,7 +281,11 @@ impl Shared {
         } else {
             Body::new(Answer::new(body, Arc::clone(&self.upstream), upload))
         };
-        let body = if is_head { body } else { read_answer(facts, &self.answers, &mut parts, body) };
+        if asked_usage {
+            parts.headers.insert(X_TOWERGATE_MODIFIED, HeaderValue::from_static("stream_options"));
+        }
+        let body =
+            if is_head { body } else { read_answer(facts, &self.answers, asked_usage, &mut parts, body) };
         Ok(Response::from_parts(parts, body))
     }
 
@@ -330,8 +350,8 @@ impl Future for ResponseFuture {
         };
         Poll::Ready(match (std::mem::replace(&mut self.state, State::Done), result) {
             (State::Sending(sending), Some(Ok(response))) => {
-                let Sending { shared, facts, is_head, upload, upgrade, .. } = sending;
-                shared.answer(response, facts.as_deref(), is_head, upload, upgrade)
+                let Sending { shared, facts, is_head, asked_usage, upload, upgrade, .. } = sending;
+                shared.answer(response, facts.as_deref(), is_head, asked_usage, upload, upgrade)
             }
             (State::Sending(sending), Some(Err(error))) => {
                 let upload = sending.upload.and_then(|upload| upload.take());

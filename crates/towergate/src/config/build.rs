@@ -243,6 +243,9 @@ impl ProviderPlan {
         {
             provider = provider.allow_header(name);
         }
+        if let Some(asked) = self.usage_in_streams.value {
+            provider = provider.leaf(|leaf| leaf.usage_in_streams(asked));
+        }
         let tls = &self.tls;
         if let Some(path) = &tls.ca_file {
             let pem = read(path, || setting("tls.ca_file")).await?;

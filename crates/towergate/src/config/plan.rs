@@ -30,6 +30,8 @@ pub struct ProviderPlan {
     pub project: Setting<Option<String>>,
     pub(super) headers: Vec<(String, Secret)>,
     pub(super) allow_headers: Vec<String>,
+    /// Whether streams are asked for their usage; `None`: where the host is OpenAI's.
+    pub usage_in_streams: Setting<Option<bool>>,
     pub(super) tls: TlsSection,
     /// Its HTTP version.
     pub http_version: Setting<HttpVersion>,
@@ -278,6 +280,8 @@ impl ProviderPlan {
         let own = |path: &str| resolver.in_file(&resolver.own_path(path));
         let priority = section.priority.map(|value| (value, own("priority")));
         let weight = section.weight.map(|value| (value, own("weight")));
+        let usage = section.usage_in_streams.map(|value| (Some(value), own("usage_in_streams")));
+        let known = section.kind.accepts_stream_options().then_some(true);
         let retries = resolver.variable("OPENAI_MAX_RETRIES");
         let retries = retries.and_then(|(text, origin)| Some((text.trim().parse().ok()?, origin)));
         let defaults = &config.file.defaults;
@@ -292,6 +296,7 @@ impl ProviderPlan {
             project,
             headers: section.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             allow_headers: section.allow_headers.clone(),
+            usage_in_streams: Setting::built_in(known).overridden(usage),
             tls: section.tls.clone(),
             http_version: resolve!(resolver, http_version, "http_version", |it| it, HttpVersion::Http1),
             priority: Setting::built_in(1).overridden(priority),
@@ -424,6 +429,10 @@ impl ProviderPlan {
                     HttpVersion::Http2 => "2",
                 }
                 .to_owned()
+            }),
+            row("usage_in_streams", &self.usage_in_streams, |asked| match asked {
+                Some(asked) => asked.to_string(),
+                None => "where the host is OpenAI's".to_owned(),
             }),
             row("priority", &self.priority, ToString::to_string),
             row("weight", &self.weight, ToString::to_string),

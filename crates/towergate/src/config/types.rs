@@ -65,6 +65,9 @@ pub struct ProviderSection {
     pub http_version: Option<HttpVersion>,
     /// Trust and identity, beside the system's roots.
     pub tls: TlsSection,
+    /// Whether streams are asked for their usage where the client did not ask, for the metrics; it is taken out of
+    /// the stream again. Default: where the server is known to accept it.
+    pub usage_in_streams: Option<bool>,
     /// Seconds for head, first event and idle alike, as in the official SDKs; `timeouts` sets them singly.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub timeout: Option<Time>,
@@ -480,6 +483,12 @@ impl ProviderType {
             Self::Ollama => "http://localhost:11434/v1",
             Self::LlamaCpp => "http://localhost:8080/v1",
         })
+    }
+
+    /// Whether it is known to accept `stream_options`, whatever host it is on. Where this says no, OpenAI's own hosts
+    /// are known by their name.
+    pub(super) fn accepts_stream_options(self) -> bool {
+        !matches!(self, Self::OpenAi | Self::Mistral | Self::LlamaCpp)
     }
 
     /// Whether the `OPENAI_*` variables are about it, where it has no base URL of its own.

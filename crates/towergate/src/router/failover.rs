@@ -10,6 +10,7 @@ use towergate_core::{
     context::{
         AttemptClocks, LastResort, MaxAttempts, RequestId, RequestRecord, Served, Standby, carry_over,
     },
+    headers::X_TOWERGATE_MODIFIED,
     label::Label,
     protocol::ReadRequest as _,
     route::ModelIn,
@@ -33,6 +34,8 @@ pub(super) struct Asked {
     pub(super) answer: Oneshot<ProviderService, Request<Body>>,
     /// What the answer will say of it.
     pub(super) model: Option<HeaderValue>,
+    /// Whether the request names another model than the client did.
+    pub(super) renamed: bool,
 }
 
 /// Asks the only candidate.
@@ -69,7 +72,7 @@ pub(super) async fn ask_in_turn(
         let asked = ask(&shared, &table, &choice, request, attempts, standing > 0)?;
         let mut result = asked.answer.await;
         if let Ok(response) = &mut result {
-            response.extensions_mut().insert(Served { model: asked.model, fallbacks });
+            sign(response, asked.model, asked.renamed, fallbacks);
         }
 
         let Some(next) = again else { return result };
@@ -98,6 +101,14 @@ pub(super) async fn ask_in_turn(
     }
 }
 
+/// Says on an answer who gave it, and what was changed for that.
+pub(super) fn sign(response: &mut Response<Body>, model: Option<HeaderValue>, renamed: bool, fallbacks: u32) {
+    response.extensions_mut().insert(Served { model, fallbacks });
+    if renamed {
+        response.headers_mut().append(X_TOWERGATE_MODIFIED, HeaderValue::from_static("model"));
+    }
+}
+
 /// Sends a request to a candidate, as that one is to get it.
 fn ask(
     shared: &Shared,
@@ -109,10 +120,11 @@ fn ask(
 ) -> Result<Asked, Error> {
     let target = &choice.target;
     let named = target.upstream.as_ref().map(|upstream| &upstream.name).or(choice.fallback.as_ref());
-    if let Some(name) = named {
-        let label = target.upstream.as_ref().map(|upstream| &upstream.label);
-        rename(shared, &mut request, name, label)?;
-    }
+    let label = target.upstream.as_ref().map(|upstream| &upstream.label);
+    let renamed = match named {
+        Some(name) => rename(shared, &mut request, name, label)?,
+        None => false,
+    };
     let facts = request.extensions().get::<Arc<Facts>>();
     let model = match &target.upstream {
         Some(upstream) => upstream.header.clone(),
@@ -135,24 +147,27 @@ fn ask(
     } else if table.last_resort {
         extensions.insert(LastResort);
     }
-    Ok(Asked { answer: target.service.clone().oneshot(request), model })
+    Ok(Asked { answer: target.service.clone().oneshot(request), model, renamed })
 }
 
-/// Puts the provider's own name for the model where the request names it, and into what is known of it.
+/// Puts the provider's own name for the model where the request names it, and into what is known of it; whether
+/// anything changed.
 fn rename(
     shared: &Shared,
     request: &mut Request<Body>,
     name: &Arc<str>,
     label: Option<&Label>,
-) -> Result<(), Error> {
-    let Some(facts) = request.extensions().get::<Arc<Facts>>() else { return Ok(()) };
+) -> Result<bool, Error> {
+    let Some(facts) = request.extensions().get::<Arc<Facts>>() else { return Ok(false) };
     if facts.model.as_deref() == Some(&**name) {
-        return Ok(());
+        return Ok(false);
     }
     let impossible = || Error::new(ErrorKind::BadRequest, "the request's model cannot be set");
     let (mut renamed, length) = match facts.model_in.clone() {
         ModelIn::Body => {
-            let Some(body) = request.body().as_bytes().filter(|body| !body.is_empty()) else { return Ok(()) };
+            let Some(body) = request.body().as_bytes().filter(|body| !body.is_empty()) else {
+                return Ok(false);
+            };
             let body = set_model(body, name).ok_or_else(impossible)?;
             let renamed = shared.protocol.read(facts.route, &body)?;
             let length = body.len() as u64;
@@ -182,7 +197,7 @@ fn rename(
     {
         request.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The same request for another candidate, where its body can be sent again.

@@ -103,7 +103,7 @@ pin_project! {
         Refused { error: Option<Error> },
         Known { answer: Option<Response<Body>> },
         /// There is one candidate: nothing is kept for another.
-        Alone { #[pin] answer: Oneshot<ProviderService, Request<Body>>, model: Option<HeaderValue> },
+        Alone { #[pin] answer: Oneshot<ProviderService, Request<Body>>, model: Option<HeaderValue>, renamed: bool },
         InTurn { answer: Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>> },
     }
 }
@@ -140,8 +140,9 @@ impl Router {
         let has_lists =
             |model: &table::Model| !(model.context_length.is_empty() && model.content_policy.is_empty());
         if plan.others.is_empty() && !plan.model.as_deref().is_some_and(has_lists) {
-            let Asked { answer, model } = ask_alone(&self.shared, &self.table, &plan.first, request)?;
-            return Ok(State::Alone { answer, model });
+            let Asked { answer, model, renamed } =
+                ask_alone(&self.shared, &self.table, &plan.first, request)?;
+            return Ok(State::Alone { answer, model, renamed });
         }
         let answer = ask_in_turn(Arc::clone(&self.shared), Arc::clone(&self.table), plan, request);
         Ok(State::InTurn { answer: Box::pin(answer) })
@@ -178,10 +179,10 @@ impl Future for ResponseFuture {
             StateProj::Known { answer } => {
                 answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)))
             }
-            StateProj::Alone { answer, model } => {
+            StateProj::Alone { answer, model, renamed } => {
                 let mut result = ready!(answer.poll(cx));
                 if let Ok(response) = &mut result {
-                    response.extensions_mut().insert(Served { model: model.take(), fallbacks: 0 });
+                    sign(response, model.take(), *renamed, 0);
                 }
                 Poll::Ready(result)
             }

@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use tower::{ServiceExt as _, service_fn};
 use towergate_core::{
     Class, Clock, ErrorKind, Facts,
-    context::{AttemptClocks, MaxAttempts, RequestRecord, Standby},
+    context::{AttemptClocks, MaxAttempts, RequestRecord, Served, Standby},
     label::Label,
     protocol::{ReadRequest as _, Routes as _},
 };
@@ -324,6 +324,7 @@ async fn a_model_goes_to_those_that_serve_it() {
     ask(&router, chat("llama")).await.unwrap();
     let response = ask(&router, chat("fast")).await.unwrap();
     assert_eq!(served(&response), (Some("gpt-4o-mini"), 0));
+    assert_eq!(response.headers()["x-towergate-modified"], "model");
     assert_eq!(
         (a.asked()[0].body.as_str(), a.asked()[0].model.as_deref()),
         (r#"{"model":"gpt-4o-mini","stream":true}"#, Some("gpt-4o-mini"))
