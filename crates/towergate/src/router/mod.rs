@@ -56,7 +56,6 @@ use tower::util::Oneshot;
 use tower_service::Service;
 use towergate_core::{
     Body, BoxError, Error,
-    context::Served,
     headers::{X_TOWERGATE_FALLBACK_MODELS, X_TOWERGATE_PROVIDER},
     memory::MemoryBudget,
 };
@@ -64,7 +63,7 @@ use towergate_openai::protocol::OpenAiProtocol;
 
 pub use self::settings::{Candidate, Routing, ServedModel};
 use self::{
-    failover::{Asked, ask_alone, ask_in_turn},
+    failover::{Asked, ask_alone, ask_in_turn, sign},
     models::Asks,
     plan::Plan,
     table::Table,
