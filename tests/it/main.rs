@@ -17,6 +17,7 @@ mod order;
 mod pass_through;
 mod real_openai;
 mod reload;
+mod routing;
 mod stalled;
 mod streams;
 mod websocket;

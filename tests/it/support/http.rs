@@ -62,6 +62,11 @@ impl Http {
         Self { client: client.http2_only(http2).build_http(), url }
     }
 
+    /// Scheme, host and port.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> http::request::Builder {
         Request::builder().method(method).uri(format!("{}{path}", self.url))
     }

@@ -2,12 +2,14 @@
 
 mod counted;
 mod http;
+mod several;
 mod upstream;
 mod world;
 
 pub(crate) use self::{
     counted::counted,
     http::{Answer, Http, chat, chat_stream, raw},
+    several::Several,
     upstream::Upstream,
     world::{PROVIDER_KEY, World},
 };

@@ -1,0 +1,7 @@
+//! Several providers behind one gateway.
+
+mod clients;
+mod failover;
+mod load;
+mod names;
+mod scenarios;
