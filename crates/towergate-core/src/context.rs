@@ -24,6 +24,7 @@
 //! | [`RetryAfter`](crate::classify::RetryAfter) | response | commit | retry, respond |
 //! | [`Arc<StreamState>`](crate::StreamState) | response | leaf | commit, timeout, metrics, respond |
 //! | [`OtherCredential`] | response | key ring | retry |
+//! | [`Credential`](crate::credentials::Credential) | request | key ring, where there are several keys | auth |
 //! | [`GaveUp`] | response | retry | respond |
 //! | [`Failed`] | response | respond | metrics, trace |
 

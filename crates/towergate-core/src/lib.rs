@@ -17,6 +17,7 @@
 //! | [`headers`] | which fields may cross the gateway, in both directions |
 //! | [`access`] | what a client's key reaches |
 //! | [`credentials`] | where a provider's key comes from |
+//! | [`weighted`] | turns by weight |
 //! | [`memory`] | a bound on what all requests together may hold in memory |
 //! | [`label`] | interned metric labels |
 //! | [`path`] | paths that would climb out of where they are put |
@@ -37,6 +38,7 @@ pub mod protocol;
 pub mod route;
 pub mod stream;
 pub mod tunnel;
+pub mod weighted;
 
 pub use self::{
     body::Body,

@@ -17,6 +17,7 @@
 //! | `retry` | [`RetryLayer`](retry::RetryLayer) | attempts, backoff, `Retry-After`, budget |
 //! | `commit` | [`CommitLayer`](commit::CommitLayer) | hold the head until the answer is known to be one |
 //! | `breaker` | [`BreakerLayer`](breaker::BreakerLayer) | a provider that fails is set aside |
+//! | `key-ring` | [`KeyRingLayer`](key_ring::KeyRingLayer) | one of several keys for each attempt |
 //! | `auth` | [`AuthLayer`](auth::AuthLayer) | the caller's credentials out, the provider's in |
 
 #[cfg(any(feature = "commit", feature = "timeout"))]
@@ -35,6 +36,8 @@ pub mod commit;
 mod ending;
 #[cfg(feature = "intake")]
 pub mod intake;
+#[cfg(feature = "key-ring")]
+pub mod key_ring;
 #[cfg(feature = "limit")]
 pub mod limit;
 #[cfg(feature = "metrics")]

@@ -14,6 +14,7 @@ use towergate_layers::{
     client_auth::ClientAuthLayer,
     commit::CommitLayer,
     intake::IntakeLayer,
+    key_ring::{KeyRing, KeyRingLayer},
     limit::LimitLayer,
     metrics::MetricsLayer,
     request_id::RequestIdLayer,
@@ -77,6 +78,7 @@ pub(crate) fn provider<S>(
     name: &Label,
     auth: AuthLayer,
     breaker: BreakerHandle,
+    keys: KeyRing,
     parts: Parts,
 ) -> ProviderService
 where
@@ -88,6 +90,7 @@ where
         .map_response(boxed)
         .layer(parts.retry.provider(name.clone()).replay_memory(parts.memory.clone()))
         .layer(BreakerLayer::new(breaker))
+        .layer(KeyRingLayer::new(keys))
         .layer(TraceLayer::attempt(name.clone()))
         .layer(MetricsLayer::attempt(name.clone()))
         .layer(CommitLayer::new(parts.protocol).budget(parts.memory))

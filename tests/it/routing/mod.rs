@@ -2,6 +2,7 @@
 
 mod clients;
 mod failover;
+mod keys;
 mod load;
 mod names;
 mod scenarios;

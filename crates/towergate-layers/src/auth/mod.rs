@@ -4,7 +4,8 @@
 //! rotated key is used from the next one on, and no layer outside ever sees the key.
 //!
 //! **Request.** `Authorization`, `api-key`, `x-api-key`, `Cookie`, `Proxy-Authorization` and the
-//! caller's organisation and project are removed; then `Authorization` is set, marked sensitive, and
+//! caller's organisation and project are removed; then `Authorization` is set, marked sensitive, to the
+//! [`Credential`] that a [key ring](crate::key_ring) picked, else to what the source gives, and
 //! the provider's fields given with [`AuthLayer::header`]. A `Connection` that names one of the
 //! fields set here no longer does: it would make the leaf drop them. With
 //! [`AuthLayer::pass_through`] the caller's key, organisation and project go on instead
@@ -189,7 +190,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.settings.apply(request.headers_mut()) {
+        let picked = request.extensions_mut().remove::<Credential>();
+        match self.settings.apply(request.headers_mut(), picked) {
             Ok(used) => {
                 if matches!(used, Used::Callers) {
                     request.extensions_mut().insert(CallerCredential);
@@ -204,7 +206,7 @@ where
 // === impl Settings ===
 
 impl Settings {
-    fn apply(&self, headers: &mut HeaderMap) -> Result<Used, Error> {
+    fn apply(&self, headers: &mut HeaderMap, picked: Option<Credential>) -> Result<Used, Error> {
         let used = match &self.mode {
             Mode::PassThrough => {
                 headers.remove(COOKIE);
@@ -217,7 +219,7 @@ impl Settings {
             Mode::Inject { source, required_by } => {
                 headers::strip_credentials(headers);
                 headers::strip_caller_account(headers);
-                match (source.credential(), required_by) {
+                match (picked.or_else(|| source.credential()), required_by) {
                     (Some(credential), _) => {
                         unname_in_connection(headers, &AUTHORIZATION);
                         headers.insert(AUTHORIZATION, credential.bearer().clone());

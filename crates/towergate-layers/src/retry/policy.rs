@@ -68,6 +68,8 @@ pub enum Reason {
     BadAnswer,
     /// The answer ended too early.
     Truncated,
+    /// The credential was refused, and the provider has another one.
+    OtherCredential,
     /// What a policy of one's own found.
     Other,
 }
@@ -132,7 +134,7 @@ fn of_error(error: &Error) -> Verdict {
 
 impl Reason {
     /// How many there are.
-    pub(super) const COUNT: usize = 9 + Clock::ALL.len();
+    pub(super) const COUNT: usize = 10 + Clock::ALL.len();
 
     /// The metric label.
     #[must_use]
@@ -147,6 +149,7 @@ impl Reason {
             Self::Connection => "connection",
             Self::BadAnswer => "bad_answer",
             Self::Truncated => "truncated",
+            Self::OtherCredential => "other_credential",
             Self::Other => "other",
         }
     }
@@ -163,7 +166,8 @@ impl Reason {
             Self::BadAnswer => 6,
             Self::Truncated => 7,
             Self::Other => 8,
-            Self::Timeout(clock) => 9 + Clock::ALL.iter().position(|known| *known == clock).unwrap_or(0),
+            Self::OtherCredential => 9,
+            Self::Timeout(clock) => 10 + Clock::ALL.iter().position(|known| *known == clock).unwrap_or(0),
         }
     }
 }
@@ -284,6 +288,7 @@ mod tests {
             Reason::BadAnswer,
             Reason::Truncated,
             Reason::Other,
+            Reason::OtherCredential,
         ];
         reasons.extend(Clock::ALL.map(Reason::Timeout));
         let places: Vec<usize> = reasons.iter().map(|reason| reason.index()).collect();

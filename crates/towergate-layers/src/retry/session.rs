@@ -15,7 +15,8 @@ use towergate_core::{
     Body, BoxError, Class, Error, Facts,
     classify::RetryAfter,
     context::{
-        Attempt, CallerCredential, Deadline, GaveUp, Patience, RequestId, RequestRecord, Standby, carry_over,
+        Attempt, CallerCredential, Deadline, GaveUp, OtherCredential, Patience, RequestId, RequestRecord,
+        Standby, carry_over,
     },
     headers::X_SHOULD_RETRY,
 };
@@ -60,6 +61,21 @@ struct Hollow;
 impl Session {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, attempt: NonZeroU32::MIN }
+    }
+
+    /// Whether the same request may go out again at once, with another of the provider's credentials. That takes
+    /// nothing from the retry budget: a credential that was refused is not tried again for a while, so these
+    /// attempts do not add up.
+    fn plan_other_credential<B>(&self, request: &Request<Body>, response: &Response<B>) -> Option<Planned> {
+        response.extensions().get::<OtherCredential>()?;
+        let again = self.attempt.get() < self.shared.max_attempts(request.extensions())
+            && request.body().is_buffered()
+            && request.extensions().get::<Hollow>().is_none();
+        again.then_some(Planned {
+            delay: Duration::ZERO,
+            reason: Reason::OtherCredential,
+            maybe_billed: false,
+        })
     }
 
     /// What to do about an attempt that is worth repeating.
@@ -110,6 +126,24 @@ impl Session {
         Ok(Planned { delay, reason, maybe_billed })
     }
 
+    /// Goes on to the next attempt.
+    fn begin<B>(
+        &mut self,
+        request: &mut Request<Body>,
+        result: &Result<Response<B>, BoxError>,
+        planned: Planned,
+    ) -> Wait {
+        self.log(request, result, &planned);
+        self.attempt = self.attempt.saturating_add(1);
+        request.extensions_mut().insert(Attempt(self.attempt));
+        Wait {
+            sleep: sleep(planned.delay),
+            retry: planned,
+            shared: Arc::clone(&self.shared),
+            record: request.extensions().get().cloned(),
+        }
+    }
+
     fn log<B>(&self, request: &Request<Body>, result: &Result<Response<B>, BoxError>, planned: &Planned) {
         let extensions = request.extensions();
         let error = result.as_ref().err().and_then(|error| Error::find(&**error));
@@ -137,6 +171,10 @@ impl<B> tower::retry::Policy<Request<Body>, Response<B>, BoxError> for Session {
         request: &mut Request<Body>,
         result: &mut Result<Response<B>, BoxError>,
     ) -> Option<Wait> {
+        let other = result.as_ref().ok().and_then(|response| self.plan_other_credential(request, response));
+        if let Some(planned) = other {
+            return Some(self.begin(request, result, planned));
+        }
         let attempted = match result {
             Ok(response) => Attempted::Answer {
                 status: response.status(),
@@ -149,17 +187,7 @@ impl<B> tower::retry::Policy<Request<Body>, Response<B>, BoxError> for Session {
             Verdict::Return => None,
             Verdict::Retry { reason, maybe_billed } => match self.plan(request, result, reason, maybe_billed)
             {
-                Ok(planned) => {
-                    self.log(request, result, &planned);
-                    self.attempt = self.attempt.saturating_add(1);
-                    request.extensions_mut().insert(Attempt(self.attempt));
-                    return Some(Wait {
-                        sleep: sleep(planned.delay),
-                        retry: planned,
-                        shared: Arc::clone(&self.shared),
-                        record: request.extensions().get().cloned(),
-                    });
-                }
+                Ok(planned) => return Some(self.begin(request, result, planned)),
                 Err(gave_up) => Some(gave_up),
             },
         };

@@ -94,6 +94,16 @@ async fn breaker() {
     holds(layer, Expect::default()).await;
 }
 
+#[cfg(feature = "key-ring")]
+#[tokio::test(start_paused = true)]
+async fn key_ring() {
+    use towergate_core::credentials::Credential;
+    use towergate_layers::key_ring::{KeyRing, KeyRingLayer, RingKey};
+    let key = |name| RingKey::new(Label::new(name), None::<Credential>);
+    let layer = || KeyRingLayer::new(KeyRing::new(Label::new("openai"), [key("a"), key("b")]));
+    holds(layer, Expect::default()).await;
+}
+
 #[cfg(feature = "client-auth")]
 #[tokio::test(start_paused = true)]
 async fn client_auth() {

@@ -1,18 +1,19 @@
 //! From a configuration to what runs.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use towergate_core::{
     access::ClientAccess,
     context::AttemptClocks,
-    credentials::{Credential, InvalidCredential},
+    credentials::{Credential, CredentialSource, InvalidCredential},
     label::{Label, Labels},
 };
 use towergate_layers::{
     breaker::BreakerConfig,
     client_auth::{ClientKey, ClientKeys, InvalidClientKeys},
+    key_ring::RingKey,
     retry::BudgetConfig,
     timeout::Timeouts,
 };
@@ -26,7 +27,7 @@ use towergate_openai::{
 
 use super::{
     Config,
-    plan::{KeyReference, ProviderPlan},
+    plan::{KeyPlan, KeyReference, ProviderPlan},
     setting::{Missing, Variables},
     types::{HttpVersion, ModelSection, Secret, Size, Time},
 };
@@ -197,27 +198,20 @@ impl ProviderPlan {
             .retry(self.retry_layer())
             .breaker(self.breaker_config());
         provider = match &self.key.value {
-            KeyReference::None => provider,
             KeyReference::Caller => provider.pass_through_auth(),
-            KeyReference::Text(secret) => {
-                let key = expand(secret, variables, || setting("api_key"))?;
-                let key = Credential::new(&key)
-                    .map_err(|source| SetUpError::Credential { setting: setting("api_key"), source })?;
-                provider.credentials(key)
-            }
-            KeyReference::File(path) => provider.credentials(SecretFile::new("api_key", path).open().await?),
-            KeyReference::OpenAiVariables => {
-                let env = OpenAiEnv::from_vars(|name| {
-                    matches!(name, "OPENAI_API_KEY" | "OPENAI_API_KEY_FILE")
-                        .then(|| variables.get(name))?
-                        .map(Into::into)
-                })
-                .map_err(BuildError::from)?;
-                match env.open_key().await? {
-                    Some(key) => provider.credentials(key),
-                    None => provider,
+            KeyReference::Several(keys) => {
+                let mut ring = Vec::new();
+                for (at, KeyPlan { name, key, weight }) in keys.iter().enumerate() {
+                    let path = || setting(&format!("keys[{at}].api_key"));
+                    let source = source(key, variables, path).await?;
+                    ring.extend(source.map(|source| RingKey::new(Label::new(name), source).weight(*weight)));
                 }
+                provider.keys(ring)
             }
+            one => match source(one, variables, || setting("api_key")).await? {
+                Some(source) => provider.credentials(source),
+                None => provider,
+            },
         };
         for (name, value, with) in [
             ("organization", &self.organization.value, OpenAiProviderBuilder::organization as fn(_, _) -> _),
@@ -310,6 +304,33 @@ impl ProviderPlan {
         config.probes = breaker.probes.value;
         config
     }
+}
+
+/// Opens what one key comes from.
+async fn source(
+    reference: &KeyReference,
+    variables: &Variables,
+    setting: impl Fn() -> String,
+) -> Result<Option<Arc<dyn CredentialSource>>, SetUpError> {
+    Ok(match reference {
+        KeyReference::None | KeyReference::Caller | KeyReference::Several(_) => None,
+        KeyReference::Text(secret) => {
+            let key = expand(secret, variables, &setting)?;
+            let key = Credential::new(&key)
+                .map_err(|source| SetUpError::Credential { setting: setting(), source })?;
+            Some(Arc::new(key))
+        }
+        KeyReference::File(path) => Some(Arc::new(SecretFile::new("api_key", path).open().await?)),
+        KeyReference::OpenAiVariables => {
+            let env = OpenAiEnv::from_vars(|name| {
+                matches!(name, "OPENAI_API_KEY" | "OPENAI_API_KEY_FILE")
+                    .then(|| variables.get(name))?
+                    .map(Into::into)
+            })
+            .map_err(BuildError::from)?;
+            env.open_key().await?.map(|key| Arc::new(key) as Arc<dyn CredentialSource>)
+        }
+    })
 }
 
 fn served(name: &str, settings: &ModelSection) -> ServedModel {

@@ -10,7 +10,10 @@ use super::{
     Config,
     problem::Problem,
     setting::{Origin, Setting, Variables, is_reference},
-    types::{HttpVersion, ModelEntry, ModelSection, ProviderSection, ProviderType, Secret, Time, TlsSection},
+    types::{
+        HttpVersion, KeySection, ModelEntry, ModelSection, ProviderSection, ProviderType, Secret, Time,
+        TlsSection,
+    },
 };
 
 /// A provider with every setting in force. Holds no secret that was given by reference.
@@ -103,8 +106,21 @@ pub enum KeyReference {
     Text(Secret),
     /// A file.
     File(String),
+    /// Several, which share the attempts.
+    Several(Vec<KeyPlan>),
     /// `OPENAI_API_KEY` or `OPENAI_API_KEY_FILE`, whichever is set.
     OpenAiVariables,
+}
+
+/// One of several keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyPlan {
+    /// What metrics and log lines call it.
+    pub name: String,
+    /// Where it comes from.
+    pub key: KeyReference,
+    /// Its share.
+    pub weight: f64,
 }
 
 impl KeyReference {
@@ -117,8 +133,25 @@ impl KeyReference {
             Self::Text(Secret(text)) if is_reference(text) => text.clone(),
             Self::Text(_) => "[redacted]".to_owned(),
             Self::File(path) => format!("file {path}"),
+            Self::Several(keys) => {
+                let each =
+                    |key: &KeyPlan| format!("{}: {} (weight {})", key.name, key.key.describe(), key.weight);
+                keys.iter().map(each).collect::<Vec<_>>().join(", ")
+            }
             Self::OpenAiVariables => "$OPENAI_API_KEY or $OPENAI_API_KEY_FILE".to_owned(),
         }
+    }
+}
+
+impl KeyPlan {
+    fn of((place, section): (usize, &KeySection)) -> Self {
+        let key = match (&section.api_key, &section.api_key_file) {
+            (Some(secret), _) => KeyReference::Text(secret.clone()),
+            (None, Some(path)) => KeyReference::File(path.clone()),
+            (None, None) => KeyReference::None,
+        };
+        let name = section.name.clone().unwrap_or_else(|| (place + 1).to_string());
+        Self { name, key, weight: section.weight.unwrap_or(1.0) }
     }
 }
 
@@ -386,6 +419,8 @@ impl ProviderPlan {
             at(KeyReference::Text(secret.clone()), "api_key")
         } else if let Some(path) = &section.api_key_file {
             at(KeyReference::File(path.clone()), "api_key_file")
+        } else if !section.keys.is_empty() {
+            at(KeyReference::Several(section.keys.iter().enumerate().map(KeyPlan::of).collect()), "keys")
         } else if resolver.openai {
             let set = ["OPENAI_API_KEY", "OPENAI_API_KEY_FILE"]
                 .into_iter()

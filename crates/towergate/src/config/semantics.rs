@@ -1,6 +1,9 @@
 //! What each value allows but all together do not.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
 
 use http::{HeaderName, HeaderValue};
 
@@ -9,7 +12,7 @@ use super::{
     plan::{KeyReference, ProviderPlan},
     problem::{Problem, nearest},
     setting::is_reference,
-    types::ClientKeySection,
+    types::{ClientKeySection, KeySection},
 };
 
 /// Everything that is wrong beyond the schema.
@@ -63,6 +66,7 @@ impl Check<'_> {
             let ways = [
                 ("api_key", section.api_key.is_some()),
                 ("api_key_file", section.api_key_file.is_some()),
+                ("keys", !section.keys.is_empty()),
                 ("pass_through_auth", section.pass_through_auth == Some(true)),
             ];
             let set: Vec<&str> = ways.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
@@ -76,6 +80,7 @@ impl Check<'_> {
                     None,
                 );
             }
+            self.keys(&path("keys"), &section.keys);
             for (name, value) in &section.headers {
                 let header = path(&format!("headers.{name}"));
                 if HeaderName::from_bytes(name.as_bytes()).is_err() {
@@ -109,6 +114,33 @@ impl Check<'_> {
                     self.report(place, format!("{clock:?} is longer than server.total_timeout ({total:?}), which would end the request first"), None);
                 }
             }
+        }
+    }
+
+    fn keys(&mut self, path: &str, keys: &[KeySection]) {
+        let mut names = HashSet::new();
+        for (at, key) in keys.iter().enumerate() {
+            match (&key.api_key, &key.api_key_file) {
+                (None, None) => {
+                    self.report(format!("{path}[{at}]"), "api_key or api_key_file is missing", None)
+                }
+                (Some(_), Some(_)) => self.report(
+                    format!("{path}[{at}].api_key_file"),
+                    "api_key says already where the key comes from",
+                    None,
+                ),
+                (Some(key), None) if key.0.is_empty() => {
+                    self.report(format!("{path}[{at}].api_key"), "the key is empty", None);
+                }
+                _ => {}
+            }
+            let name = key.name.clone().unwrap_or_else(|| (at + 1).to_string());
+            if !names.insert(name.clone()) {
+                self.report(format!("{path}[{at}]"), format!("another key is called {name:?} too"), None);
+            }
+        }
+        if !keys.is_empty() && keys.iter().all(|key| key.weight == Some(0.0)) {
+            self.report(path, "every key has the weight 0, so none is chosen", None);
         }
     }
 

@@ -91,6 +91,29 @@ fn values_that_cannot_be_together_are_found() {
 }
 
 #[test]
+fn a_key_of_several_has_one_source_and_a_name_of_its_own() {
+    let found = errors(
+        "providers:\n  a:\n    keys: [{api_key: x, weight: 0}, {name: '1', api_key: ''}, {}, {api_key: x, api_key_file: y}]\n    api_key: z\n  \
+         b: {keys: [{api_key: x, weight: 0}]}\n",
+    );
+    for says in [
+        "providers.a.keys: api_key says already",
+        "providers.a.keys[1]: another key is called \"1\"",
+        "providers.a.keys[1].api_key: the key is empty",
+        "providers.a.keys[2]: api_key or api_key_file is missing",
+        "providers.a.keys[3].api_key_file: api_key says already",
+        "providers.b.keys: every key has the weight 0",
+    ] {
+        assert!(found.iter().any(|line| line.contains(says)), "{says}: {found:#?}");
+    }
+    assert_eq!(found.len(), 6, "{found:#?}");
+    let config =
+        parse("providers: {a: {keys: [{api_key: sk-canary}, {name: x, api_key: '${A}', weight: 2}]}}");
+    let key = config.providers()[0].key.value.describe();
+    assert_eq!(key, "1: [redacted] (weight 1), x: ${A} (weight 2)");
+}
+
+#[test]
 fn no_error_shows_a_key() {
     for text in [
         "providers: {a: {api_key: [sk-canary-0123456789]}}",

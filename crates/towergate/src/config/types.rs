@@ -51,6 +51,8 @@ pub struct ProviderSection {
     pub api_key: Option<Secret>,
     /// A file with the key; a regular file is followed, a FIFO is read once.
     pub api_key_file: Option<String>,
+    /// Several keys in place of one, each used by its share; one that is refused or limited is set aside.
+    pub keys: Vec<KeySection>,
     /// Send the caller's own key instead.
     pub pass_through_auth: Option<bool>,
     /// `OpenAI-Organization`. Default: for openai `OPENAI_ORG_ID`.
@@ -82,6 +84,21 @@ pub struct ProviderSection {
     pub breaker: BreakerSection,
     /// Its connections.
     pub pool: PoolSection,
+}
+
+/// One of several keys of a provider.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeySection {
+    /// What metrics and log lines call it. Default: its number in the list.
+    pub name: Option<String>,
+    /// The key, best as `${VARIABLE}`.
+    pub api_key: Option<Secret>,
+    /// A file with the key; a regular file is followed, a FIFO is read once.
+    pub api_key_file: Option<String>,
+    /// Its share of the attempts; with 0 it is used only where no other is left. Default: 1.
+    #[schemars(range(min = 0.0))]
+    pub weight: Option<f64>,
 }
 
 /// What holds for every provider that does not say otherwise.

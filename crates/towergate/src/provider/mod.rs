@@ -11,6 +11,7 @@ use tower::util::BoxCloneSyncService;
 use towergate_core::{Body, BoxError, label::Label, memory::MemoryBudget};
 use towergate_layers::{
     breaker::{BreakerConfig, BreakerHandle},
+    key_ring::KeyRing,
     retry::RetryLayer,
     timeout::Timeouts,
 };
@@ -84,8 +85,10 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 pub enum Availability {
     /// It does.
     Ready,
-    /// It is set aside until then.
+    /// It is set aside until then: it fails.
     Until(Instant),
+    /// Its keys are refused, or limited for this model, until then. It is asked all the same where it is the last.
+    Limited(Instant),
 }
 
 /// What the stack around any leaf is made of.
@@ -101,8 +104,9 @@ pub(crate) struct Parts {
 // === impl Availability ===
 
 impl Availability {
-    fn of(breaker: &BreakerHandle) -> Self {
-        breaker.available_at().map_or(Self::Ready, Self::Until)
+    fn of(breaker: &BreakerHandle, keys: &KeyRing, model: Option<&str>) -> Self {
+        let failing = breaker.available_at().map(Self::Until);
+        failing.or_else(|| keys.limited_until(model).map(Self::Limited)).unwrap_or(Self::Ready)
     }
 }
 

@@ -11,6 +11,7 @@ use towergate_core::{
 use towergate_layers::{
     auth::AuthLayer,
     breaker::{BreakerConfig, BreakerHandle},
+    key_ring::{KeyRing, RingKey},
     retry::RetryLayer,
     timeout::Timeouts,
 };
@@ -28,6 +29,7 @@ pub struct OpenAiProvider {
     name: Label,
     service: ProviderService,
     breaker: BreakerHandle,
+    keys: KeyRing,
     leaf: OpenAi,
 }
 
@@ -45,6 +47,7 @@ pub struct OpenAiProviderBuilder {
 #[derive(Clone)]
 enum Auth {
     Source(Arc<dyn CredentialSource>),
+    Ring(Vec<RingKey>),
     PassThrough,
 }
 
@@ -97,8 +100,8 @@ impl Provider for OpenAiProvider {
         self.service.clone()
     }
 
-    fn availability(&self, _model: Option<&str>) -> Availability {
-        Availability::of(&self.breaker)
+    fn availability(&self, model: Option<&str>) -> Availability {
+        Availability::of(&self.breaker, &self.keys, model)
     }
 
     fn close(&self) {
@@ -133,6 +136,14 @@ impl OpenAiProviderBuilder {
     /// Where the key comes from; asked for each attempt, so that it can rotate.
     pub fn credentials(mut self, source: impl CredentialSource) -> Self {
         self.auth = Auth::Source(Arc::new(source));
+        self
+    }
+
+    /// Several keys, each used by its share of the attempts; one that is refused, has no quota left or is limited
+    /// for a model is set aside, and the request goes on with another at once. In place of
+    /// [`api_key`](Self::api_key) and [`credentials`](Self::credentials).
+    pub fn keys(mut self, keys: impl IntoIterator<Item = RingKey>) -> Self {
+        self.auth = Auth::Ring(keys.into_iter().collect());
         self
     }
 
@@ -213,16 +224,21 @@ impl OpenAiProviderBuilder {
             .tunnel_idle(self.parts.timeouts.tunnel_idle())
             .build()
             .map_err(|source| BuildError::Provider { provider: self.name.to_string(), source })?;
-        let auth = match self.auth {
-            Auth::Source(source) => AuthLayer::new(source),
-            Auth::PassThrough => AuthLayer::pass_through(),
+        let (auth, keys) = match self.auth {
+            Auth::Source(source) => {
+                (AuthLayer::new(Arc::clone(&source)), vec![RingKey::new(Label::new("1"), source)])
+            }
+            Auth::Ring(keys) => (AuthLayer::new(None::<Credential>), keys),
+            Auth::PassThrough => (AuthLayer::pass_through(), Vec::new()),
         };
+        let keys = KeyRing::new(self.name.clone(), keys);
         let fields = self.fields.into_iter();
         let auth =
             fields.fold(auth, |auth, (name, value)| auth.header(name, value)).provider(self.name.clone());
         let breaker = BreakerHandle::new(self.name.clone(), self.parts.breaker.clone());
-        let service = stack::provider(leaf.clone(), &self.name, auth, breaker.clone(), self.parts);
-        Ok(OpenAiProvider { name: self.name, service, breaker, leaf })
+        let service =
+            stack::provider(leaf.clone(), &self.name, auth, breaker.clone(), keys.clone(), self.parts);
+        Ok(OpenAiProvider { name: self.name, service, breaker, keys, leaf })
     }
 }
 
@@ -232,6 +248,7 @@ impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Source(_) => "Source([redacted])",
+            Self::Ring(_) => "Ring([redacted])",
             Self::PassThrough => "PassThrough",
         })
     }

@@ -3,7 +3,11 @@
 use http::{Request, Response};
 use tower_service::Service;
 use towergate_core::{Body, BoxError, credentials::Credential, label::Label};
-use towergate_layers::{auth::AuthLayer, breaker::BreakerHandle};
+use towergate_layers::{
+    auth::AuthLayer,
+    breaker::BreakerHandle,
+    key_ring::{KeyRing, RingKey},
+};
 
 use super::{Availability, Parts, Provider, ProviderService};
 use crate::stack;
@@ -18,6 +22,7 @@ pub struct ServiceProvider {
     name: Label,
     service: ProviderService,
     breaker: BreakerHandle,
+    keys: KeyRing,
 }
 
 // === impl ServiceProvider ===
@@ -34,7 +39,10 @@ impl ServiceProvider {
         let auth = AuthLayer::new(None::<Credential>);
         let parts = Parts::default();
         let breaker = BreakerHandle::new(name.clone(), parts.breaker.clone());
-        Self { service: stack::provider(leaf, &name, auth, breaker.clone(), parts), name, breaker }
+        // It has no key, and is passed over for a while all the same where it limits a model.
+        let keys = KeyRing::new(name.clone(), [RingKey::new(Label::new("none"), None::<Credential>)]);
+        let service = stack::provider(leaf, &name, auth, breaker.clone(), keys.clone(), parts);
+        Self { service, name, breaker, keys }
     }
 }
 
@@ -47,7 +55,7 @@ impl Provider for ServiceProvider {
         self.service.clone()
     }
 
-    fn availability(&self, _model: Option<&str>) -> Availability {
-        Availability::of(&self.breaker)
+    fn availability(&self, model: Option<&str>) -> Availability {
+        Availability::of(&self.breaker, &self.keys, model)
     }
 }

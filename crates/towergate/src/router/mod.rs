@@ -41,7 +41,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod verdict;
-mod weighted;
 
 use std::{
     fmt,

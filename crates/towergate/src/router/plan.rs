@@ -153,8 +153,10 @@ pub(super) fn unknown_model(name: &str) -> Error {
 #[derive(Default)]
 struct Order {
     ready: VecDeque<Choice>,
-    /// Whoever is set aside for the shortest time.
-    soonest: Option<(Instant, Choice)>,
+    /// Of those whose keys are limited, whoever is so for the shortest time.
+    limited: Option<(Instant, Choice)>,
+    /// Of those that are set aside after failures, whoever is so for the shortest time.
+    failing: Option<(Instant, Choice)>,
 }
 
 impl Order {
@@ -184,21 +186,23 @@ impl Order {
 
     fn place(&mut self, target: &Arc<Target>, availability: Availability, fallback: Option<Arc<str>>) {
         let choice = Choice { target: Arc::clone(target), fallback };
-        match availability {
-            Availability::Ready => self.ready.push_back(choice),
-            Availability::Until(until) => {
-                if self.soonest.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
-                    self.soonest = Some((until, choice));
-                }
-            }
+        let (until, place) = match availability {
+            Availability::Ready => return self.ready.push_back(choice),
+            Availability::Limited(until) => (until, &mut self.limited),
+            Availability::Until(until) => (until, &mut self.failing),
+        };
+        if place.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
+            *place = Some((until, choice));
         }
     }
 
     fn finish(mut self, last_resort: bool) -> Result<(Choice, VecDeque<Choice>), Error> {
-        if let Some(first) = self.ready.pop_front() {
+        // A limit is no failure: the last one is asked whatever the setting says.
+        let limited = self.limited.map(|(_, choice)| choice);
+        if let Some(first) = self.ready.pop_front().or(limited) {
             return Ok((first, self.ready));
         }
-        match self.soonest {
+        match self.failing {
             Some((_, choice)) if last_resort => Ok((choice, self.ready)),
             Some((until, _)) => {
                 let wait = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));

@@ -7,12 +7,9 @@ use std::{
 };
 
 use http::HeaderValue;
-use towergate_core::{context::AttemptClocks, label::Label};
+use towergate_core::{context::AttemptClocks, label::Label, weighted::Weighted};
 
-use super::{
-    settings::{Candidate, Routing, ServedModel},
-    weighted::Weighted,
-};
+use super::settings::{Candidate, Routing, ServedModel};
 use crate::{BuildError, Provider, ProviderService};
 
 /// What requests are routed by.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 /// is due first. Picking whoever lacks most, as nginx does, is simpler but strays further from the
 /// weights with many candidates.
 #[derive(Debug)]
-pub(super) struct Weighted {
+pub struct Weighted {
     weights: Box<[f64]>,
     /// How many picks each is short of its share; above zero it is owed some.
     credits: Mutex<Box<[f64]>>,
@@ -20,14 +20,14 @@ pub(super) struct Weighted {
 
 impl Weighted {
     /// Weights are finite and not negative.
-    pub(super) fn new(weights: impl IntoIterator<Item = f64>) -> Self {
+    pub fn new(weights: impl IntoIterator<Item = f64>) -> Self {
         let weights: Box<[f64]> = weights.into_iter().collect();
         let credits = Mutex::new(vec![0.0; weights.len()].into());
         Self { weights, credits }
     }
 
     /// One of those that are `available` and have a weight.
-    pub(super) fn pick(&self, available: impl Fn(usize) -> bool) -> Option<usize> {
+    pub fn pick(&self, available: impl Fn(usize) -> bool) -> Option<usize> {
         let takes_part = |place: usize| self.weights[place] > 0.0 && available(place);
         let among: Vec<usize> = (0..self.weights.len()).filter(|place| takes_part(*place)).collect();
         let [first, _, ..] = among[..] else { return among.first().copied() };
