@@ -9,6 +9,7 @@ mod support;
 mod bad_input;
 mod bodies;
 mod clients;
+mod configured;
 mod drain;
 mod headers;
 mod matrix;

@@ -7,8 +7,9 @@
 //! can set no header on a WebSocket, from the subprotocol `openai-insecure-api-key.<key>` in
 //! `Sec-WebSocket-Protocol`. Whichever of them holds a right key is removed: it never goes upstream.
 //! What holds something else stays, as it may be the caller's own provider key, which the auth layer
-//! strips or passes on. The request gets [`ClientName`], and, where the key does not reach everything, an
-//! [`Arc<ClientAccess>`](towergate_core::access::ClientAccess), which the intake layer enforces.
+//! strips or passes on. The request gets [`ClientName`], also in its [`RequestRecord`], and, where the key
+//! does not reach everything, an [`Arc<ClientAccess>`](towergate_core::access::ClientAccess), which the intake
+//! layer enforces.
 //!
 //! **Errors.** Without a right key: [`ErrorKind::Unauthorized`], saying what to send and nothing of
 //! what was sent; the inner service is not called. Responses and bodies are not touched. Nothing is
@@ -57,7 +58,11 @@ use http::{
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
-use towergate_core::{BoxError, Error, ErrorKind, context::ClientName, label::Label};
+use towergate_core::{
+    BoxError, Error, ErrorKind,
+    context::{ClientName, RequestRecord},
+    label::Label,
+};
 
 pub use self::keys::{ClientKey, ClientKeys, InvalidClientKeys};
 use crate::refusable::Refusable;
@@ -136,6 +141,8 @@ where
             match admit(keys, request.headers_mut()) {
                 Ok((name, key)) => {
                     let extensions = request.extensions_mut();
+                    // Whatever turns it away from here on: it is known whose request it was.
+                    RequestRecord::of(extensions).set_client(ClientName(name.clone()));
                     extensions.insert(ClientName(name));
                     if let Some(access) = key.restriction() {
                         extensions.insert(Arc::clone(access));

@@ -115,6 +115,16 @@ async fn what_a_key_reaches_goes_with_the_request() {
 }
 
 #[tokio::test]
+async fn the_name_is_known_however_the_request_ends() {
+    let service = ClientAuthLayer::new(keys())
+        .layer(service_fn(async |_: Request<()>| Err::<Response<()>, BoxError>("full".into())));
+    let mut request = Request::builder().header("api-key", "tg-bob").body(()).unwrap();
+    let record = RequestRecord::of(request.extensions_mut());
+    service.oneshot(request).await.unwrap_err();
+    assert_eq!(record.client(), Some(&ClientName(Label::new("bob"))));
+}
+
+#[tokio::test]
 async fn off_touches_nothing() {
     let (client, headers) = send(&ClientAuthLayer::off(), &[("authorization", "Bearer x")]).await.unwrap();
     assert_eq!(client, None);

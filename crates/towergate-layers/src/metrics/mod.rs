@@ -81,8 +81,8 @@ use towergate_core::{
 };
 
 pub use self::names::{
-    ATTEMPT_DURATION, ATTEMPT_FIRST_BYTE, ATTEMPTS, ATTEMPTS_IN_FLIGHT, MALFORMED_EVENTS, REQUEST_DURATION,
-    REQUEST_FIRST_BYTE, REQUESTS, REQUESTS_IN_FLIGHT, SECONDS, TOKENS, describe,
+    ATTEMPT_DURATION, ATTEMPT_FIRST_BYTE, ATTEMPTS, ATTEMPTS_IN_FLIGHT, CLIENT_REQUESTS, MALFORMED_EVENTS,
+    REQUEST_DURATION, REQUEST_FIRST_BYTE, REQUESTS, REQUESTS_IN_FLIGHT, SECONDS, TOKENS, describe,
 };
 use self::table::{Attempts, Requests};
 use crate::ending::{Ending, Scope};
@@ -250,6 +250,9 @@ impl Observe for Recorder {
                 let route = ending.record.route().map_or(Labels::OTHER, |route| route.name);
                 let model = ending.record.facts().map(|facts| &facts.model_label);
                 series.record(route, model, outcome, elapsed, first_byte);
+                if let Some(client) = ending.record.client() {
+                    series.count_client(&client.0, outcome);
+                }
                 series.in_flight().decrement(1);
             }
             Series::Attempts(series) => {

@@ -10,6 +10,8 @@ pub const REQUESTS_IN_FLIGHT: &str = "towergate_requests_in_flight";
 pub const REQUEST_DURATION: &str = "towergate_request_duration_seconds";
 /// From a request to the first byte of its answer's body; label `route`.
 pub const REQUEST_FIRST_BYTE: &str = "towergate_request_ttfb_seconds";
+/// Requests of clients with a key that are over; labels `client` (the name of the key), `outcome`.
+pub const CLIENT_REQUESTS: &str = "towergate_client_requests_total";
 /// Attempts that are over; labels `provider`, `outcome`.
 pub const ATTEMPTS: &str = "towergate_attempts_total";
 /// Attempts under way; label `provider`.
@@ -37,6 +39,11 @@ pub fn describe() {
     describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests under way, streams included.");
     describe_histogram!(REQUEST_DURATION, Unit::Seconds, "From a request to the end of its answer.");
     describe_histogram!(REQUEST_FIRST_BYTE, Unit::Seconds, "From a request to the first byte of its answer.");
+    describe_counter!(
+        CLIENT_REQUESTS,
+        Unit::Count,
+        "Requests of each client that are over, by how they ended."
+    );
     describe_counter!(ATTEMPTS, Unit::Count, "Attempts at a provider that are over, by how they ended.");
     describe_gauge!(ATTEMPTS_IN_FLIGHT, Unit::Count, "Attempts at a provider under way.");
     describe_histogram!(ATTEMPT_DURATION, Unit::Seconds, "From an attempt to the end of its answer.");

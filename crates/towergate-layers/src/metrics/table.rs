@@ -15,10 +15,14 @@ use towergate_core::{
 
 use super::names;
 
-/// Models beyond this many count as `other`; labels come from a closed set, so this is a backstop.
-const MAX_MODELS: usize = 1024;
+/// Names beyond this many count as `other`; labels come from a closed set, so this is a backstop.
+const MAX_NAMES: usize = 1024;
 
 type PerOutcome<T> = [OnceLock<T>; Outcome::ALL.len()];
+
+/// Handles by name. Looked up by the names that are there already: nothing is built for it.
+#[derive(Debug, Default)]
+struct Named<T>(RwLock<HashMap<Label, Arc<T>>>);
 
 /// The series of all requests.
 #[derive(Debug, Default)]
@@ -26,6 +30,7 @@ pub(super) struct Requests {
     in_flight: OnceLock<Gauge>,
     // Looked up by the names that are there already: nothing is built for it.
     routes: RwLock<HashMap<&'static str, Arc<Route>>>,
+    clients: Named<PerOutcome<Counter>>,
 }
 
 #[derive(Debug)]
@@ -33,7 +38,7 @@ struct Route {
     name: &'static str,
     first_byte: Histogram,
     durations: PerOutcome<Histogram>,
-    models: RwLock<HashMap<Label, Arc<PerOutcome<Counter>>>>,
+    models: Named<PerOutcome<Counter>>,
 }
 
 /// The series of one provider's attempts.
@@ -45,7 +50,7 @@ pub(super) struct Attempts {
     malformed: OnceLock<Counter>,
     totals: PerOutcome<Counter>,
     durations: PerOutcome<Histogram>,
-    tokens: RwLock<HashMap<Label, Arc<Tokens>>>,
+    tokens: Named<Tokens>,
 }
 
 /// The tokens of one model at one provider, by kind: in the order of [`KINDS`].
@@ -62,6 +67,20 @@ const KINDS: [(&str, Count); 6] = [
     ("audio_input", |usage| usage.audio_input),
     ("audio_output", |usage| usage.audio_output),
 ];
+
+// === impl Named ===
+
+impl<T: Default> Named<T> {
+    /// The handles of a name, and the name that they go by.
+    fn get<'a>(&self, name: &'a str) -> (Arc<T>, &'a str) {
+        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return (Arc::clone(known), name);
+        }
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let name = if all.len() < MAX_NAMES { name } else { Labels::OTHER };
+        (Arc::clone(all.entry(Label::new(name)).or_default()), name)
+    }
+}
 
 // === impl Requests ===
 
@@ -91,6 +110,15 @@ impl Requests {
         }
     }
 
+    pub(super) fn count_client(&self, client: &Label, outcome: Outcome) {
+        let (counters, client) = self.clients.get(client.as_str());
+        let register = || {
+            let client = client.to_owned();
+            counter!(names::CLIENT_REQUESTS, "client" => client, "outcome" => outcome.as_str())
+        };
+        slot(&counters, outcome, register).increment(1);
+    }
+
     fn route(&self, name: &'static str) -> Arc<Route> {
         let known = self.routes.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         known.unwrap_or_else(|| {
@@ -108,28 +136,17 @@ impl Route {
             name,
             first_byte: histogram!(names::REQUEST_FIRST_BYTE, "route" => name),
             durations: PerOutcome::default(),
-            models: RwLock::default(),
+            models: Named::default(),
         }
     }
 
     fn count(&self, model: Option<&Label>, outcome: Outcome) {
-        let name = model.map_or(Labels::OTHER, Label::as_str);
-        let known = self.models.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        let (counters, model) = match known {
-            Some(counters) => (counters, name),
-            None => self.add(name),
-        };
+        let (counters, model) = self.models.get(model.map_or(Labels::OTHER, Label::as_str));
         let counter = slot(&counters, outcome, || {
             let model = model.to_owned();
             counter!(names::REQUESTS, "route" => self.name, "model" => model, "outcome" => outcome.as_str())
         });
         counter.increment(1);
-    }
-
-    fn add<'a>(&self, name: &'a str) -> (Arc<PerOutcome<Counter>>, &'a str) {
-        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
-        let name = if models.len() < MAX_MODELS { name } else { Labels::OTHER };
-        (Arc::clone(models.entry(Label::new(name)).or_default()), name)
     }
 }
 
@@ -144,7 +161,7 @@ impl Attempts {
             malformed: OnceLock::new(),
             totals: PerOutcome::default(),
             durations: PerOutcome::default(),
-            tokens: RwLock::default(),
+            tokens: Named::default(),
         }
     }
 
@@ -186,16 +203,7 @@ impl Attempts {
 
 impl Attempts {
     pub(super) fn count_tokens(&self, model: Option<&Label>, usage: &Usage) {
-        let name = model.map_or(Labels::OTHER, Label::as_str);
-        let known = self.tokens.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        let (counters, name) = match known {
-            Some(counters) => (counters, name),
-            None => {
-                let mut models = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
-                let name = if models.len() < MAX_MODELS { name } else { Labels::OTHER };
-                (Arc::clone(models.entry(Label::new(name)).or_default()), name)
-            }
-        };
+        let (counters, name) = self.tokens.get(model.map_or(Labels::OTHER, Label::as_str));
         for ((kind, count), counter) in KINDS.iter().zip(counters.iter()) {
             let Some(tokens @ 1..) = count(usage) else { continue };
             let register = || {

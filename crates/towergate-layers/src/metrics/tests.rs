@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tower::{ServiceExt as _, service_fn};
 use towergate_core::{
     Body as CoreBody, Clock, Error, ErrorKind, Facts, Outcome, Route, StreamState,
-    context::{Deadline, Downstream, Failed, Patience, RequestRecord},
+    context::{ClientName, Deadline, Downstream, Failed, Patience, RequestRecord},
     route::Reads,
     stream::AnswerKind,
 };
@@ -446,6 +446,25 @@ fn junk_adds_no_series_and_secrets_are_in_none() {
     let (few, many) = (run(1), run(1000));
     assert!(few.keys().eq(many.keys()), "{few:?} {many:?}");
     assert!(!format!("{many:?}").contains("canary"));
+}
+
+#[test]
+fn a_client_with_a_key_is_counted_by_its_name() {
+    let series = record(async || {
+        let layer = MetricsLayer::request();
+        for client in [Some("team-a"), Some("team-a"), None] {
+            let mut request = Request::new(());
+            let record = RequestRecord::of(request.extensions_mut());
+            if let Some(client) = client {
+                record.set_client(ClientName(Label::new(client)));
+            }
+            answer(layer.clone(), request, Response::new(CoreBody::empty())).await;
+        }
+    });
+    let of_clients: Vec<_> =
+        series.iter().filter(|(key, _)| key.starts_with("towergate_client_requests_total")).collect();
+    let expected = "towergate_client_requests_total{client=team-a,outcome=completed}".to_owned();
+    assert_eq!(of_clients, [(&expected, &2)]);
 }
 
 #[test]

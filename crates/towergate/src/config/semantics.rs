@@ -6,6 +6,8 @@ use std::{
 };
 
 use http::{HeaderName, HeaderValue};
+use towergate_core::access::ClientAccess;
+use towergate_openai::routes;
 
 use super::{
     Config,
@@ -23,6 +25,7 @@ pub(super) fn check(config: &Config, plans: &[ProviderPlan]) -> Vec<Problem> {
     check.routing(plans);
     check.server();
     check.allowed_models(plans);
+    check.allowed_endpoints();
     for (name, key) in &config.file.client_keys {
         check.client_key(&format!("client_keys.{name}"), key);
     }
@@ -217,6 +220,25 @@ impl Check<'_> {
                     let path = format!("client_keys.{client}.allowed_models[{at}]");
                     let suggestion = nearest(name, known());
                     self.report(path, format!("no provider serves the model {name:?}"), suggestion);
+                }
+            }
+        }
+    }
+
+    /// An endpoint that is in no route, nor above one, would let nothing in.
+    fn allowed_endpoints(&mut self) {
+        let known: Vec<String> =
+            routes::all().iter().map(|route| format!("{}{}", routes::BASE_PATH, route.template)).collect();
+        for (client, key) in &self.config.file.client_keys {
+            for (at, endpoint) in key.allowed_endpoints.iter().flatten().enumerate() {
+                let access = ClientAccess::all().allowed_endpoints([endpoint]);
+                if !routes::all().iter().any(|route| access.check_route(route).is_ok()) {
+                    let path = format!("client_keys.{client}.allowed_endpoints[{at}]");
+                    let message = format!(
+                        "no endpoint is {endpoint:?} or below it; write it as /v1/files, or /v1 for all of them"
+                    );
+                    let suggestion = nearest(endpoint, known.iter().map(String::as_str));
+                    self.report(path, message, suggestion);
                 }
             }
         }

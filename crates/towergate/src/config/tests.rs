@@ -114,6 +114,24 @@ fn a_key_of_several_has_one_source_and_a_name_of_its_own() {
 }
 
 #[test]
+fn an_endpoint_that_lets_nothing_in_is_found() {
+    let text = |endpoints: &str| {
+        format!(
+            "providers: {{a: {{type: ollama}}}}\nclient_keys:\n  me: {{key: x, allowed_endpoints: [{endpoints}]}}\n"
+        )
+    };
+    parse(&text("/v1, /files, v1/batches/*, '/v1/files/{id}/content', /"));
+    let found = errors(&text("/v1/files, /v1/embeding, https://host/v1"));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(
+        found[0].starts_with("t.yaml:3:47: client_keys.me.allowed_endpoints[1]: no endpoint is"),
+        "{}",
+        found[0]
+    );
+    assert!(found[0].ends_with("did you mean \"/v1/embeddings\"?"), "{}", found[0]);
+}
+
+#[test]
 fn no_error_shows_a_key() {
     for text in [
         "providers: {a: {api_key: [sk-canary-0123456789]}}",
