@@ -12,6 +12,7 @@ mod clients;
 mod configured;
 mod drain;
 mod headers;
+mod health;
 mod matrix;
 mod mount;
 mod order;

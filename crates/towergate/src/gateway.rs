@@ -14,7 +14,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{Request, Response};
 use tower::util::BoxCloneSyncService;
@@ -24,7 +24,12 @@ use towergate_layers::{client_auth::ClientKeys, timeout::Timeouts};
 use towergate_openai::protocol::OpenAiProtocol;
 
 use crate::{
-    BuildError, OpenAiProvider, Provider, Registry, Routing, router::Router, stack, tunnel::CloseTunnels,
+    BuildError, OpenAiProvider, Provider, Registry, Routing,
+    health::{self, HealthReport, ProviderReport, ReloadReport, Watched},
+    registry::Entry,
+    router::Router,
+    stack,
+    tunnel::CloseTunnels,
 };
 
 /// The whole stack, erased once.
@@ -48,12 +53,16 @@ struct Shared {
     /// Spares looking at `current` for each request.
     generation: AtomicU64,
     tunnels: Arc<CloseTunnels>,
+    /// What became of the configuration file when it was last read.
+    reload: ArcSwapOption<ReloadReport>,
 }
 
 /// The stack that requests are given to.
+#[derive(Clone)]
 struct Current {
     service: GatewayService,
     registry: Registry,
+    watched: Vec<Watched>,
     generation: u64,
 }
 
@@ -113,6 +122,29 @@ impl Gateway {
         self.shared.current.load().registry.clone()
     }
 
+    /// How the providers are, as far as is known now; asks nobody.
+    #[must_use]
+    pub fn health(&self) -> HealthReport {
+        let current = self.shared.current.load();
+        let each = current.registry.entries().iter();
+        let providers = each
+            .map(|Entry { name, provider, vitals }| ProviderReport::of(name, &**provider, vitals))
+            .collect();
+        HealthReport::new(providers, self.shared.reload.load().as_deref().cloned())
+    }
+
+    /// Asks the providers that have [health checks](crate::Candidate::health_checks) for their models, each at its
+    /// interval, and follows [`replace`](Self::replace). Never ends: spawn it, once for all clones.
+    pub async fn watch_health(&self) {
+        health::watch(|| self.shared.current.load().watched.clone()).await;
+    }
+
+    /// Notes what became of the configuration file, for operators.
+    #[cfg(feature = "config")]
+    pub(crate) fn note_reload(&self, report: ReloadReport) {
+        self.shared.reload.store(Some(Arc::new(report)));
+    }
+
     /// Puts other settings in force, for this gateway and all its clones, mounted or not. What is under way
     /// ends with the old ones. A provider that is in the old and the new settings keeps its connections and its
     /// state.
@@ -121,11 +153,8 @@ impl Gateway {
     ///
     /// As [`GatewayBuilder::build`]; the old settings stay in force.
     pub fn replace(&self, settings: GatewayBuilder) -> Result<(), BuildError> {
-        let (service, registry) = settings.stack(&self.shared.tunnels)?;
-        self.shared.current.rcu(|old| {
-            let generation = old.generation + 1;
-            Current { service: service.clone(), registry: registry.clone(), generation }
-        });
+        let next = settings.stack(&self.shared.tunnels)?;
+        self.shared.current.rcu(|old| Current { generation: old.generation + 1, ..next.clone() });
         self.shared.generation.fetch_max(self.shared.current.load().generation, Release);
         Ok(())
     }
@@ -227,19 +256,27 @@ impl GatewayBuilder {
     /// No provider, a routing that contradicts itself, or a clock that can't work.
     pub fn build(self) -> Result<Gateway, BuildError> {
         let tunnels = Arc::new(CloseTunnels::new());
-        let (service, registry) = self.stack(&tunnels)?;
-        let current = Current { service: service.clone(), registry, generation: 0 };
-        let shared =
-            Shared { current: ArcSwap::from_pointee(current), generation: AtomicU64::new(0), tunnels };
-        Ok(Gateway { inner: service, generation: 0, shared: Arc::new(shared) })
+        let current = self.stack(&tunnels)?;
+        let inner = current.service.clone();
+        let shared = Shared {
+            current: ArcSwap::from_pointee(current),
+            generation: AtomicU64::new(0),
+            tunnels,
+            reload: ArcSwapOption::empty(),
+        };
+        Ok(Gateway { inner, generation: 0, shared: Arc::new(shared) })
     }
 
-    fn stack(&self, tunnels: &Arc<CloseTunnels>) -> Result<(GatewayService, Registry), BuildError> {
+    fn stack(&self, tunnels: &Arc<CloseTunnels>) -> Result<Current, BuildError> {
         let routing = self.routing.as_ref().ok_or(BuildError::NoProvider)?;
         let router = Router::new(routing, self.protocol.clone(), self.memory.clone())?;
-        let registry = routing.registry().clone();
         self.timeouts.validate().map_err(BuildError::Timeouts)?;
-        Ok((stack::gateway(router, self, tunnels), registry))
+        Ok(Current {
+            service: stack::gateway(router, self, tunnels),
+            registry: routing.registry().clone(),
+            watched: routing.watched(),
+            generation: 0,
+        })
     }
 }
 

@@ -22,6 +22,7 @@ mod client_keys;
 pub mod config;
 mod error;
 mod gateway;
+pub mod health;
 mod provider;
 mod registry;
 mod router;
@@ -40,7 +41,7 @@ pub use self::{
     gateway::{Gateway, GatewayBuilder, ResponseFuture},
     provider::{
         Availability, HealthCheck, OpenAiProvider, OpenAiProviderBuilder, Provider, ProviderService,
-        ServiceProvider,
+        ProviderStatus, ServiceProvider,
     },
     registry::Registry,
     router::{Candidate, Routing, ServedModel},

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::Provider;
+use crate::{Provider, health::Vitals};
 
 /// The providers that a gateway knows, by name, in the order in which they were registered.
 ///
@@ -17,7 +17,15 @@ use crate::Provider;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
-    providers: Vec<(String, Arc<dyn Provider>)>,
+    entries: Vec<Entry>,
+}
+
+/// A provider under its name, with what is known of its health.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) vitals: Arc<Vitals>,
 }
 
 // === impl Registry ===
@@ -44,11 +52,16 @@ impl Registry {
         name: impl Into<String>,
         provider: Arc<dyn Provider>,
     ) -> Option<Arc<dyn Provider>> {
-        let name = name.into();
-        match self.providers.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, place)) => Some(std::mem::replace(place, provider)),
+        let entry = Entry { name: name.into(), provider, vitals: Arc::default() };
+        self.insert(entry).map(|before| before.provider)
+    }
+
+    /// Adds a provider with what is known of its health.
+    pub(crate) fn insert(&mut self, entry: Entry) -> Option<Entry> {
+        match self.entries.iter_mut().find(|known| known.name == entry.name) {
+            Some(place) => Some(std::mem::replace(place, entry)),
             None => {
-                self.providers.push((name, provider));
+                self.entries.push(entry);
                 None
             }
         }
@@ -62,25 +75,29 @@ impl Registry {
 
     /// Takes a provider out; what is under way on it goes on.
     pub fn remove(&mut self, name: &str) -> Option<Arc<dyn Provider>> {
-        let place = self.providers.iter().position(|(known, _)| known == name)?;
-        Some(self.providers.remove(place).1)
+        let place = self.entries.iter().position(|known| known.name == name)?;
+        Some(self.entries.remove(place).provider)
     }
 
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Provider>)> {
-        self.providers.iter().map(|(name, provider)| (name.as_str(), provider))
+        self.entries.iter().map(|entry| (entry.name.as_str(), &entry.provider))
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.providers.len()
+        self.entries.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.providers.is_empty()
+        self.entries.is_empty()
     }
 }
 

@@ -100,6 +100,24 @@ where
     BoxCloneSyncService::new(stack)
 }
 
+/// What a health check passes: neither retries nor breaker, so that it sees the provider as it is. It counts in no
+/// metric of the traffic.
+pub(crate) fn check<S>(leaf: S, name: &Label, auth: AuthLayer, keys: KeyRing, parts: Parts) -> ProviderService
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+{
+    let stack = ServiceBuilder::new()
+        .map_response(boxed)
+        .layer(KeyRingLayer::new(keys))
+        .layer(CommitLayer::new(parts.protocol).budget(parts.memory))
+        .layer(AttemptTimeoutLayer::new(&parts.timeouts).provider(name.clone()))
+        .layer(auth)
+        .service(leaf);
+    BoxCloneSyncService::new(stack)
+}
+
 /// One body type at the seams where the stack is erased.
 fn boxed<B>(response: Response<B>) -> Response<Body>
 where

@@ -90,6 +90,10 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct HealthArgs {
+    /// A gateway that runs, by the address that serves its /health: it is asked how its providers are, instead of
+    /// asking them
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "base_url"])]
+    pub(crate) gateway: Option<String>,
     /// A configuration file, for several providers
     #[arg(long, env = "TOWERGATE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

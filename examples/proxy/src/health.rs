@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use futures_util::future::join_all;
+use serde_json::{Value, json};
 use towergate::{
     OpenAiProvider, Provider as _,
     config::{Config, Variables, types::LogFormat},
@@ -11,33 +12,55 @@ use towergate::{
 
 use crate::{
     cli::HealthArgs,
-    logging,
+    logging, running,
     settings::{self, Error},
 };
 
+/// The columns of the table: their heads, and the fields of a report that they show.
+const COLUMNS: [(&str, &str); 6] = [
+    ("PROVIDER", "name"),
+    ("STATE", "state"),
+    ("LATENCY MS", "latency_ms"),
+    ("MODELS", "models_seen"),
+    ("SINCE", "since"),
+    ("LAST ERROR", "last_error"),
+];
+
 pub(crate) async fn run(args: HealthArgs) -> Result<ExitCode, Error> {
     logging::init("warn", LogFormat::Text)?;
+    if let Some(url) = &args.gateway {
+        let report = running::health(url).await?;
+        if args.json {
+            println!("{report}");
+        } else {
+            print!("{}", table(report["providers"].as_array().map_or(&[][..], Vec::as_slice)));
+            if let Some(error) = report["configuration"]["error"].as_str() {
+                println!(
+                    "\nthe configuration file was not taken over, the one before it is in force: {error}"
+                );
+            }
+        }
+        return Ok(code(report["status"] == "healthy"));
+    }
     let providers = match &args.config {
-        None => vec![settings::provider(&args.upstream).await?.max_retries(0).build()?],
+        None => vec![settings::provider(&args.upstream).await?.build()?],
         Some(path) => of_file(path).await?,
     };
-    let checks =
-        providers.iter().map(|provider| async { (provider.name().as_str(), provider.health_check().await) });
-    let checked = join_all(checks).await;
-    if args.json {
-        let reports: Vec<_> = checked.iter().map(|(name, health)| report(name, health)).collect();
-        match (&args.config, &reports[..]) {
-            (None, [only]) => println!("{only}"),
-            _ => println!("{}", serde_json::Value::from(reports)),
-        }
-    } else {
-        let width = checked.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-        for (name, health) in &checked {
-            println!("{:<width$} {health}", format!("{name}:"), width = width + 1);
-        }
+    let checks = providers
+        .iter()
+        .map(|provider| async { report(provider.name().as_str(), &provider.health_check().await) });
+    let reports = join_all(checks).await;
+    let all_well = reports.iter().all(|report| report["healthy"] == true);
+    match (args.json, &args.config, &reports[..]) {
+        (true, None, [only]) => println!("{only}"),
+        (true, ..) => println!("{}", Value::from(reports)),
+        (false, ..) => print!("{}", table(&reports)),
     }
-    let all_well = checked.iter().all(|(_, health)| health.healthy);
-    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(code(all_well))
+}
+
+fn code(well: bool) -> ExitCode {
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 async fn of_file(path: &std::path::Path) -> Result<Vec<OpenAiProvider>, Error> {
@@ -45,20 +68,55 @@ async fn of_file(path: &std::path::Path) -> Result<Vec<OpenAiProvider>, Error> {
     let config = Config::load(path, &variables).await?;
     let mut providers = Vec::new();
     for plan in config.providers() {
-        let mut plan = plan.clone();
-        // One look each: how it is now.
-        plan.max_retries.value = 0;
         providers.push(plan.build(&variables).await?);
     }
     Ok(providers)
 }
 
-fn report(name: &str, health: &Health) -> serde_json::Value {
-    serde_json::json!({
-        "provider": name,
+/// What was seen of a provider that was asked just now.
+fn report(name: &str, health: &Health) -> Value {
+    json!({
+        "name": name,
         "healthy": health.healthy,
+        "state": if health.healthy { "healthy" } else { "down" },
         "latency_ms": u64::try_from(health.latency.as_millis()).unwrap_or(u64::MAX),
-        "models_seen": health.models_seen,
-        "error": health.error.as_ref().map(ToString::to_string),
+        "models_seen": health.healthy.then_some(health.models_seen),
+        "last_error": health.reason(),
     })
+}
+
+/// One line for each provider.
+fn table(reports: &[Value]) -> String {
+    let cell = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut lines = vec![COLUMNS.map(|(head, _)| head.to_owned())];
+    lines.extend(reports.iter().map(|report| COLUMNS.map(|(_, field)| cell(&report[field]))));
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
+    let padded = |line: &[String; COLUMNS.len()]| {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(padded).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let reports = [
+            json!({"name": "a", "state": "healthy", "latency_ms": 12, "models_seen": 3, "last_error": null}),
+            json!({"name": "a-long-one", "state": "set_aside", "since": "now", "last_error": "it answered 503"}),
+        ];
+        let lines = table(&reports);
+        let at = |line: usize, text: &str| lines.lines().nth(line).unwrap().find(text).unwrap();
+        assert_eq!(at(0, "STATE"), at(1, "healthy"));
+        assert_eq!(at(0, "STATE"), at(2, "set_aside"));
+        assert_eq!(at(0, "LAST ERROR"), at(2, "it answered"));
+    }
 }

@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod health;
 mod logging;
+mod running;
 mod serve;
 mod settings;
 

@@ -53,9 +53,12 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
     .await?;
     let guarded = !config.file().client_keys.is_empty() || settings::has_client_keys(&args.server);
     let gateway = live.gateway();
+    let watched = gateway.clone();
+    let watching = tokio::spawn(async move { watched.watch_health().await });
     let following = tokio::spawn(live.follow(async move || hangups.next().await));
     let code = start(&plan, gateway, guarded, |_| ()).await;
     following.abort();
+    watching.abort();
     code
 }
 
@@ -74,13 +77,13 @@ pub(crate) async fn start(
             "anybody who reaches this address can spend the provider's key: set TOWERGATE_CLIENT_KEYS"
         );
     }
-    let server = server.bind(gateway).await?;
+    let server = server.health(gateway.clone()).bind(gateway).await?;
     // Before anybody can know that it runs: a signal that comes early must not be missed, nor a second
     // one that comes while the first is being acted on.
     let (mut first, mut signals) = (signal::Signals::listen()?, signal::Signals::listen()?);
     println!("towergate is listening on http://{}", server.local_addr());
     if let Some(admin) = server.admin_addr() {
-        println!("operators: http://{admin}/healthz /readyz /metrics");
+        println!("operators: http://{admin}/healthz /readyz /health /metrics");
     }
     ready(server.local_addr());
 

@@ -194,6 +194,8 @@ fn with_client_keys_only_health_is_public() {
     assert!(demo.ask(&get("/healthz")).starts_with("HTTP/1.1 200"));
     assert!(demo.ask(&get("/readyz")).starts_with("HTTP/1.1 200"));
     assert!(!demo.ask(&get("/metrics")).contains("towergate_"));
+    assert!(demo.ask(&get("/health")).starts_with("HTTP/1.1 401"));
+    assert!(ask(&admin, &get("/health")).contains("simulated-openai"));
     assert!(demo.ask(&get("/v1/models")).starts_with("HTTP/1.1 401"));
     let right =
         "GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer right\r\n\r\n";
@@ -213,7 +215,22 @@ fn health_says_how_the_provider_is() {
     assert_eq!(code, Some(1));
     let report: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!(report["healthy"], false);
-    assert!(report["error"].is_string());
+    assert!(report["last_error"].as_str().unwrap().contains("refused"), "{report}");
+}
+
+#[test]
+fn health_shows_what_a_running_gateway_knows() {
+    let demo = Serving::start(towergate(&["demo", "--listen", "127.0.0.1:0"]));
+    let report = demo.ask(&get("/health"));
+    assert!(
+        report.starts_with("HTTP/1.1 200") && report.contains(r#""name":"simulated-openai""#),
+        "{report}"
+    );
+    let (code, text) = ends(towergate(&["health", "--gateway", &format!("http://{}/", demo.address)]));
+    assert_eq!(code, Some(0), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("PROVIDER") && lines[1].contains("simulated-openai  healthy"), "{text}");
+    drop(demo);
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) struct Machine {
     consecutive: u32,
     /// How often it has opened without having been well for long in between.
     opened: u32,
-    changed_at: Instant,
+    changed_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +64,7 @@ impl Machine {
             window: Window::new(config.window, now),
             consecutive: 0,
             opened: 0,
-            changed_at: now,
+            changed_at: None,
         }
     }
 
@@ -76,7 +76,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn changed_at(&self) -> Instant {
+    pub(super) fn changed_at(&self) -> Option<Instant> {
         self.changed_at
     }
 
@@ -157,7 +157,7 @@ impl Machine {
                 if !(in_a_row || share) {
                     return None;
                 }
-                if now.saturating_duration_since(self.changed_at) > config.max_open_for {
+                if self.changed_at.is_some_and(|at| now.saturating_duration_since(at) > config.max_open_for) {
                     self.opened = 0;
                 }
                 Some(self.open(config, now, random))
@@ -189,7 +189,7 @@ impl Machine {
     fn turn(&mut self, phase: Phase, now: Instant) -> Change {
         self.phase = phase;
         self.generation += 1;
-        self.changed_at = now;
+        self.changed_at = Some(now);
         Change { to: self.state(), open_for: None, failures: 0, attempts: 0 }
     }
 }

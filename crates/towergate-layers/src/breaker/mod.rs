@@ -66,6 +66,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -94,6 +95,7 @@ struct Inner {
     provider: Label,
     config: BreakerConfig,
     machine: Mutex<Machine>,
+    last_failure: Mutex<Option<(SystemTime, String)>>,
 }
 
 /// Puts a breaker around a service. See the [module](self).
@@ -142,7 +144,7 @@ impl BreakerHandle {
     #[must_use]
     pub fn new(provider: Label, config: BreakerConfig) -> Self {
         let machine = Mutex::new(Machine::new(&config, Instant::now()));
-        Self(Arc::new(Inner { provider, config, machine }))
+        Self(Arc::new(Inner { provider, config, machine, last_failure: Mutex::new(None) }))
     }
 
     /// Its state.
@@ -151,10 +153,16 @@ impl BreakerHandle {
         self.lock().state()
     }
 
-    /// Since when it is in that state.
+    /// When its state last changed, if ever.
     #[must_use]
-    pub fn since(&self) -> Instant {
+    pub fn changed_at(&self) -> Option<Instant> {
         self.lock().changed_at()
+    }
+
+    /// The last failure that counted, and when it was. Says a status or what broke; nothing that was asked or answered.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<(SystemTime, String)> {
+        self.0.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// When an attempt would be let pass; `None`: now.
@@ -177,6 +185,11 @@ impl BreakerHandle {
     fn fail(&self, admission: Admission) {
         let change = self.lock().fail(&self.0.config, admission, Instant::now(), fastrand::f64());
         self.tell(change);
+    }
+
+    fn note(&self, failure: String) {
+        let noted = Some((SystemTime::now(), failure));
+        *self.0.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = noted;
     }
 
     fn release(&self, admission: Admission) {
@@ -333,6 +346,12 @@ impl Attempt {
             }
             Err(error) => of_error(error),
         };
+        if said == Said::Failing {
+            self.breaker.note(match result {
+                Ok(response) => format!("it answered {}", response.status().as_u16()),
+                Err(error) => told(&**error),
+            });
+        }
         match (said, self.admission) {
             // Whether the rest comes is seen at the end; that it answers at all is known now.
             (Said::Well, Some(admission)) if admission.probe => self.settle(said),
@@ -363,6 +382,9 @@ impl Observe for Attempt {
             End::Complete | End::Dropped if self.has_head => Said::Well,
             End::Complete | End::Dropped => Said::Nothing,
         };
+        if let (Said::Failing, End::Error(error)) = (said, end) {
+            self.breaker.note(told(&**error));
+        }
         self.settle(said);
     }
 }
@@ -371,6 +393,11 @@ impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempt").finish_non_exhaustive()
     }
+}
+
+/// An error in words that may be shown: a stranger's may hold anything.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    Error::find(error).map_or_else(|| "it failed".to_owned(), ToString::to_string)
 }
 
 /// What an attempt says of its provider.

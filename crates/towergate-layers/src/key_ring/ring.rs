@@ -110,6 +110,25 @@ impl KeyRing {
         until.into_iter().collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 
+    /// The names of the keys that are set aside, each with the models that it is limited for; none: it was refused,
+    /// for all of them.
+    #[must_use]
+    pub fn set_aside_now(&self) -> Vec<(Label, Vec<Arc<str>>)> {
+        let now = Instant::now();
+        let all = self.lock();
+        let mut set_aside = Vec::new();
+        for (aside, key) in all.iter().zip(&self.0.keys) {
+            if aside.refused(now, key).is_some() {
+                set_aside.push((key.name.clone(), Vec::new()));
+            } else {
+                let limited = aside.models.iter().filter(|(_, until)| *until > now);
+                let models: Vec<_> = limited.filter_map(|(model, _)| model.clone()).collect();
+                set_aside.extend((!models.is_empty()).then(|| (key.name.clone(), models)));
+            }
+        }
+        set_aside
+    }
+
     /// The key to use, and its credential where there are several.
     pub(super) fn pick(&self, model: Option<&str>) -> Option<(usize, Option<Credential>)> {
         let keys = &self.0.keys;
@@ -239,15 +258,17 @@ impl Aside {
         self.models.push((model.cloned(), until));
     }
 
+    /// Until when it is set aside for this model.
     fn until(&self, model: Option<&str>, now: Instant, key: &RingKey) -> Option<Instant> {
-        let whole = self.key.as_ref().filter(|(_, refused)| {
-            let bearer = |credential: &Option<Credential>| credential.as_ref().map(|it| it.bearer().clone());
-            // A key that was rotated since is another one.
-            bearer(refused) == bearer(&key.source.credential())
-        });
-        let limited = self.models.iter().find(|(limited, _)| limited.as_deref() == model);
-        let until =
-            whole.map(|(until, _)| *until).into_iter().chain(limited.map(|(_, until)| *until)).max()?;
-        (until > now).then_some(until)
+        let limited = self.models.iter().find(|(limited, until)| limited.as_deref() == model && *until > now);
+        self.refused(now, key).max(limited.map(|(_, until)| *until))
+    }
+
+    /// Until when it is set aside for everything.
+    fn refused(&self, now: Instant, key: &RingKey) -> Option<Instant> {
+        let (until, refused) = self.key.as_ref().filter(|(until, _)| *until > now)?;
+        let bearer = |credential: &Option<Credential>| credential.as_ref().map(|it| it.bearer().clone());
+        // A key that was rotated since is another one.
+        (bearer(refused) == bearer(&key.source.credential())).then_some(*until)
     }
 }

@@ -23,16 +23,22 @@ pub struct Health {
     pub models_seen: usize,
 }
 
+impl Health {
+    /// Why it is not healthy, in words: what the API answered, or what failed on the way.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let error = self.error.as_ref()?;
+        // Who failed is the service; how, its error says.
+        Some(std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string))
+    }
+}
+
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let latency = self.latency.as_millis();
-        match &self.error {
+        match self.reason() {
             None => write!(f, "healthy, {} models, {latency} ms", self.models_seen),
-            Some(error) => {
-                write!(f, "not healthy after {latency} ms: {error}")?;
-                // Who failed is the service; how, its error says.
-                std::error::Error::source(error).map_or(Ok(()), |cause| write!(f, ": {cause}"))
-            }
+            Some(reason) => write!(f, "not healthy after {latency} ms: {reason}"),
         }
     }
 }

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     BuildError, Candidate, Gateway, GatewayBuilder, OpenAiProvider, OpenAiProviderBuilder, Registry, Routing,
-    ServedModel, stack::default_retry,
+    ServedModel, health::HealthChecks, stack::default_retry,
 };
 
 /// Why what a configuration says cannot be built, although the file is sound. Shows no secret.
@@ -90,20 +90,20 @@ impl Config {
     ///
     /// A secret that is not there, a file that cannot be read, a provider that cannot be built.
     pub async fn gateway(&self, variables: &Variables) -> Result<GatewayBuilder, SetUpError> {
-        let mut providers = Vec::new();
+        let mut registry = Registry::new();
         for plan in self.providers() {
-            providers.push(plan.build(variables).await?);
+            registry.register(&plan.name, plan.build(variables).await?);
         }
-        self.gateway_of(&providers, variables)
+        self.gateway_of(registry, variables)
     }
 
-    /// The gateway around providers that were built of its plans, in their order.
+    /// The gateway around providers that were built of its plans.
     pub(super) fn gateway_of(
         &self,
-        providers: &[OpenAiProvider],
+        registry: Registry,
         variables: &Variables,
     ) -> Result<GatewayBuilder, SetUpError> {
-        let gateway = Gateway::builder().routing(self.routing(providers)).protocol(self.protocol());
+        let gateway = Gateway::builder().routing(self.routing(registry)).protocol(self.protocol());
         let mut gateway = self.server().limit(gateway);
         if let Some(keys) = self.client_keys(variables)? {
             gateway = gateway.client_keys(keys);
@@ -111,12 +111,8 @@ impl Config {
         Ok(gateway)
     }
 
-    /// Who serves what, of providers that were built of its plans, in their order.
-    fn routing(&self, providers: &[OpenAiProvider]) -> Routing {
-        let mut registry = Registry::new();
-        for (plan, provider) in self.providers().iter().zip(providers) {
-            registry.register(&plan.name, provider.clone());
-        }
+    /// Who serves what, of providers that were built of its plans.
+    fn routing(&self, registry: Registry) -> Routing {
         let section = &self.file.routing;
         let mut routing = Routing::new(registry).last_resort(section.last_resort.unwrap_or(true));
         if let Some(attempts) = section.max_attempts.and_then(NonZeroU32::new) {
@@ -129,7 +125,10 @@ impl Config {
             routing = routing.default_provider(name);
         }
         for plan in self.providers() {
-            let candidate = Candidate::new().priority(plan.priority.value).weight(plan.weight.value);
+            let mut candidate = Candidate::new().priority(plan.priority.value).weight(plan.weight.value);
+            if plan.health_checks.enabled.value {
+                candidate = candidate.health_checks(plan.checks());
+            }
             let models = plan.models.iter().map(|(name, settings)| served(name, settings));
             routing = routing.candidate(&plan.name, models.fold(candidate, Candidate::serves));
         }
@@ -289,6 +288,16 @@ impl ProviderPlan {
                 min_per_second: retry.budget_min_per_second.value,
                 ..BudgetConfig::default()
             })
+    }
+
+    fn checks(&self) -> HealthChecks {
+        let checks = &self.health_checks;
+        HealthChecks {
+            interval: checks.interval.value,
+            timeout: checks.timeout.value,
+            unhealthy_after: checks.unhealthy_after.value,
+            healthy_after: checks.healthy_after.value,
+        }
     }
 
     fn breaker_config(&self) -> BreakerConfig {

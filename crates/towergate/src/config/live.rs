@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Config, ConfigErrors, ProviderPlan, SetUpError, Variables};
-use crate::{BuildError, Gateway, GatewayBuilder, OpenAiProvider};
+use crate::{BuildError, Gateway, GatewayBuilder, Registry, health::ReloadReport, registry::Entry};
 
 /// How often the file is looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -17,7 +17,7 @@ type Adjust = Box<dyn Fn(&Config, GatewayBuilder) -> Result<GatewayBuilder, Stri
 /// A gateway that follows its configuration file.
 ///
 /// A new content is checked and built first. Where anything is wrong with it the old settings stay in force, and
-/// log, metric and [`Live::reload`] say so. Requests under way end with the settings that they began with.
+/// log, metric, [`Gateway::health`] and [`Live::reload`] say so. Requests under way end with the settings that they began with.
 /// Providers whose section did not change keep connections, breaker and retry budget; what the router knows of
 /// them (priority, weight, models) may change all the same. What belongs to the listener (addresses, drain, log)
 /// takes a restart.
@@ -31,7 +31,7 @@ pub struct Live {
     adjust: Adjust,
     gateway: Gateway,
     config: Config,
-    providers: Vec<OpenAiProvider>,
+    registry: Registry,
     seen: Option<Fingerprint>,
 }
 
@@ -83,14 +83,15 @@ impl Live {
         let path = path.into();
         let seen = Fingerprint::of(&path).await;
         let config = Config::load(&path, &variables).await?;
-        let mut providers = Vec::new();
+        let mut registry = Registry::new();
         for plan in config.providers() {
-            providers.push(plan.build(&variables).await?);
+            registry.register(&plan.name, plan.build(&variables).await?);
         }
-        let gateway = config.gateway_of(&providers, &variables)?;
+        let gateway = config.gateway_of(registry.clone(), &variables)?;
         let gateway = adjust(&config, gateway).map_err(LiveError::Adjust)?;
         let gateway = gateway.build().map_err(SetUpError::from)?;
-        Ok(Self { path, variables, adjust: Box::new(adjust), gateway, config, providers, seen })
+        gateway.note_reload(ReloadReport::now(None));
+        Ok(Self { path, variables, adjust: Box::new(adjust), gateway, config, registry, seen })
     }
 
     /// The gateway, whose clones all follow the file.
@@ -115,6 +116,7 @@ impl Live {
         let label = if result.is_ok() { "applied" } else { "refused" };
         metrics::describe_counter!("towergate_config_reloads_total", "Configurations read while running");
         metrics::counter!("towergate_config_reloads_total", "result" => label).increment(1);
+        self.gateway.note_reload(ReloadReport::now(result.as_ref().err().map(ToString::to_string)));
         match &result {
             Ok(Applied { kept, built }) => {
                 tracing::info!(file = %self.path.display(), kept, built, "the configuration was reloaded");
@@ -130,18 +132,20 @@ impl Live {
 
     async fn try_reload(&mut self) -> Result<Applied, LiveError> {
         let config = Config::load(&self.path, &self.variables).await?;
-        let mut providers = Vec::new();
+        let mut registry = Registry::new();
         let mut kept = 0;
         for plan in config.providers() {
-            providers.push(match self.built(plan) {
-                Some(provider) => {
+            match self.built(plan) {
+                Some(entry) => {
                     kept += 1;
-                    provider.clone()
+                    registry.insert(entry.clone());
                 }
-                None => plan.build(&self.variables).await?,
-            });
+                None => {
+                    registry.register(&plan.name, plan.build(&self.variables).await?);
+                }
+            }
         }
-        let gateway = config.gateway_of(&providers, &self.variables)?;
+        let gateway = config.gateway_of(registry.clone(), &self.variables)?;
         let gateway = (self.adjust)(&config, gateway).map_err(LiveError::Adjust)?;
         self.gateway.replace(gateway).map_err(|error: BuildError| SetUpError::from(error))?;
         let server = self.config.server();
@@ -151,14 +155,15 @@ impl Live {
                 "what changed of listeners, drain or logging takes a restart; the rest is in force"
             );
         }
-        let applied = Applied { kept, built: providers.len() - kept };
-        (self.config, self.providers) = (config, providers);
+        let applied = Applied { kept, built: registry.len() - kept };
+        (self.config, self.registry) = (config, registry);
         Ok(applied)
     }
 
-    fn built(&self, plan: &ProviderPlan) -> Option<&OpenAiProvider> {
-        let same = |(old, _): &(&ProviderPlan, &OpenAiProvider)| plan.is_served_by(old);
-        self.config.providers().iter().zip(&self.providers).find(same).map(|(_, provider)| provider)
+    /// The provider that was built of a plan that says the same.
+    fn built(&self, plan: &ProviderPlan) -> Option<&Entry> {
+        let known = self.config.providers().iter().any(|old| plan.is_served_by(old));
+        self.registry.entries().iter().find(|entry| known && entry.name == plan.name)
     }
 
     /// Reloads whenever the file changes, and whenever `asked` resolves. Never ends.

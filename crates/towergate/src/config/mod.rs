@@ -43,7 +43,7 @@ use self::document::Document;
 pub use self::{
     build::SetUpError,
     live::{Applied, Live, LiveError},
-    plan::{Breaker, Clocks, KeyPlan, KeyReference, ProviderPlan, Retry},
+    plan::{Breaker, Checks, Clocks, KeyPlan, KeyReference, ProviderPlan, Retry},
     problem::{ConfigErrors, Place, Problem},
     schema::schema,
     server::ServerPlan,

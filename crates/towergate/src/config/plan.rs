@@ -52,6 +52,8 @@ pub struct ProviderPlan {
     pub retry: Retry,
     /// When it is set aside.
     pub breaker: Breaker,
+    /// How it is checked.
+    pub health_checks: Checks,
     /// How long an idle connection is kept.
     pub pool_idle_timeout: Setting<Duration>,
     /// How many idle connections are kept.
@@ -93,6 +95,17 @@ pub struct Breaker {
     pub open_for: Setting<Duration>,
     pub max_open_for: Setting<Duration>,
     pub probes: Setting<u32>,
+}
+
+/// How a provider is checked.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the settings of the same names have them")]
+pub struct Checks {
+    pub enabled: Setting<bool>,
+    pub interval: Setting<Duration>,
+    pub timeout: Setting<Duration>,
+    pub unhealthy_after: Setting<u32>,
+    pub healthy_after: Setting<u32>,
 }
 
 /// Where a key comes from.
@@ -403,6 +416,37 @@ impl ProviderPlan {
                 ),
                 probes: resolve!(resolver, breaker.probes, "breaker.probes", |it| it, 1),
             },
+            health_checks: Checks {
+                enabled: resolve!(
+                    resolver,
+                    health_checks.enabled,
+                    "health_checks.enabled",
+                    |it| it,
+                    section.pass_through_auth != Some(true)
+                ),
+                interval: resolve!(
+                    resolver,
+                    health_checks.interval,
+                    "health_checks.interval",
+                    time,
+                    second(30)
+                ),
+                timeout: resolve!(resolver, health_checks.timeout, "health_checks.timeout", time, second(5)),
+                unhealthy_after: resolve!(
+                    resolver,
+                    health_checks.unhealthy_after,
+                    "health_checks.unhealthy_after",
+                    |it| it,
+                    3
+                ),
+                healthy_after: resolve!(
+                    resolver,
+                    health_checks.healthy_after,
+                    "health_checks.healthy_after",
+                    |it| it,
+                    2
+                ),
+            },
             pool_idle_timeout: resolve!(resolver, pool.idle_timeout, "pool.idle_timeout", time, second(30)),
             pool_max_idle: resolve!(resolver, pool.max_idle, "pool.max_idle", |it| it, 256),
         };
@@ -434,8 +478,8 @@ impl ProviderPlan {
 
     /// Whether a provider that was built of `other` does for this one too: only what the router knows differs.
     pub(super) fn is_served_by(&self, other: &Self) -> bool {
-        let Self { priority, weight, models, .. } = self.clone();
-        *self == Self { priority, weight, models, ..other.clone() }
+        let Self { priority, weight, models, health_checks, .. } = self.clone();
+        *self == Self { priority, weight, models, health_checks, ..other.clone() }
     }
 
     /// Every setting as text, with where it comes from.
@@ -453,6 +497,7 @@ impl ProviderPlan {
             |time: &Option<Duration>| time.map_or_else(|| "by the request".to_owned(), |time| seconds(&time));
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
         let (clocks, retry, breaker) = (&self.timeouts, &self.retry, &self.breaker);
+        let checks = &self.health_checks;
         vec![
             row("base_url", &self.base_url, Clone::clone),
             row("api_key", &self.key, KeyReference::describe),
@@ -491,6 +536,11 @@ impl ProviderPlan {
             row("breaker.open_for", &breaker.open_for, seconds),
             row("breaker.max_open_for", &breaker.max_open_for, seconds),
             row("breaker.probes", &breaker.probes, ToString::to_string),
+            row("health_checks.enabled", &checks.enabled, ToString::to_string),
+            row("health_checks.interval", &checks.interval, seconds),
+            row("health_checks.timeout", &checks.timeout, seconds),
+            row("health_checks.unhealthy_after", &checks.unhealthy_after, ToString::to_string),
+            row("health_checks.healthy_after", &checks.healthy_after, ToString::to_string),
             row("pool.idle_timeout", &self.pool_idle_timeout, seconds),
             row("pool.max_idle", &self.pool_max_idle, ToString::to_string),
         ]

@@ -82,6 +82,8 @@ pub struct ProviderSection {
     pub retry: RetrySection,
     /// When it is set aside.
     pub breaker: BreakerSection,
+    /// How it is asked for its models at intervals.
+    pub health_checks: HealthChecksSection,
     /// Its connections.
     pub pool: PoolSection,
 }
@@ -119,6 +121,8 @@ pub struct DefaultsSection {
     pub retry: RetrySection,
     /// When a provider is set aside.
     pub breaker: BreakerSection,
+    /// How providers are asked for their models at intervals.
+    pub health_checks: HealthChecksSection,
     /// Connections.
     pub pool: PoolSection,
 }
@@ -274,6 +278,27 @@ pub struct BreakerSection {
     /// How many attempts may find out at a time whether it is well again. Default: 1.
     #[schemars(range(min = 1))]
     pub probes: Option<u32>,
+}
+
+/// How a provider is asked for its models at intervals, which costs no tokens. While it does not answer it is passed
+/// over.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthChecksSection {
+    /// Whether it is. Default: true, and false where the caller's own key is sent: there is none to ask with.
+    pub enabled: Option<bool>,
+    /// The time between two checks; the first one comes after it. Default: 30.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub interval: Option<Time>,
+    /// How long a check may take. Default: 5.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub timeout: Option<Time>,
+    /// Failed checks in a row after which it is passed over. Default: 3.
+    #[schemars(range(min = 1))]
+    pub unhealthy_after: Option<u32>,
+    /// Answered checks in a row after which it is taken back. Default: 2.
+    #[schemars(range(min = 1))]
+    pub healthy_after: Option<u32>,
 }
 
 /// Connections to a provider.

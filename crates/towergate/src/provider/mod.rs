@@ -3,14 +3,14 @@
 mod openai;
 mod service;
 
-use std::{fmt, pin::Pin};
+use std::{fmt, pin::Pin, sync::Arc, time::SystemTime};
 
 use http::{Request, Response};
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use towergate_core::{Body, BoxError, label::Label, memory::MemoryBudget};
 use towergate_layers::{
-    breaker::{BreakerConfig, BreakerHandle},
+    breaker::{BreakerConfig, BreakerHandle, BreakerState},
     key_ring::KeyRing,
     retry::RetryLayer,
     timeout::Timeouts,
@@ -24,7 +24,7 @@ pub use self::{
     openai::{OpenAiProvider, OpenAiProviderBuilder},
     service::ServiceProvider,
 };
-use crate::stack;
+use crate::{health::KeyReport, stack};
 
 /// The service of a provider, erased once.
 pub type ProviderService = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
@@ -63,8 +63,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// gateway is built.
     fn service(&self) -> ProviderService;
 
-    /// Asks whether it answers. By default for its models, which costs no tokens; retried as any
-    /// request is.
+    /// Asks whether it answers. By default for its models, which costs no tokens, as any request is
+    /// sent; an [`OpenAiProvider`] does so past its breaker and without retries.
     fn health_check(&self) -> HealthCheck {
         let client = Client::new(self.service());
         Box::pin(async move { client.health_check().await })
@@ -74,6 +74,11 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// not. By default always.
     fn availability(&self, _model: Option<&str>) -> Availability {
         Availability::Ready
+    }
+
+    /// How it is, as far as it knows itself, for operators. By default nothing is known.
+    fn status(&self) -> ProviderStatus {
+        ProviderStatus::default()
     }
 
     /// Refuses what is new. What is under way may end. By default nothing.
@@ -89,6 +94,20 @@ pub enum Availability {
     Until(Instant),
     /// Its keys are refused, or limited for this model, until then. It is asked all the same where it is the last.
     Limited(Instant),
+}
+
+/// How a provider is, as far as it knows itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ProviderStatus {
+    /// The state of its breaker.
+    pub breaker: Option<BreakerState>,
+    /// Since when the breaker is in that state; none where it never changed.
+    pub since: Option<SystemTime>,
+    /// What last went wrong in traffic, and when. Shows no key and nothing that was asked or answered.
+    pub last_error: Option<(SystemTime, String)>,
+    /// Keys that are set aside.
+    pub keys_set_aside: Vec<KeyReport>,
 }
 
 /// What the stack around any leaf is made of.
@@ -107,6 +126,23 @@ impl Availability {
     fn of(breaker: &BreakerHandle, keys: &KeyRing, model: Option<&str>) -> Self {
         let failing = breaker.available_at().map(Self::Until);
         failing.or_else(|| keys.limited_until(model).map(Self::Limited)).unwrap_or(Self::Ready)
+    }
+}
+
+// === impl ProviderStatus ===
+
+impl ProviderStatus {
+    fn of(breaker: &BreakerHandle, keys: &KeyRing) -> Self {
+        let set_aside = |(name, models): (Label, Vec<Arc<str>>)| {
+            let models = models.iter().map(|model| model.to_string()).collect();
+            KeyReport::new(name.as_str(), models)
+        };
+        Self {
+            breaker: Some(breaker.state()),
+            since: breaker.changed_at().map(|at| SystemTime::now() - at.elapsed()),
+            last_error: breaker.last_failure(),
+            keys_set_aside: keys.set_aside_now().into_iter().map(set_aside).collect(),
+        }
     }
 }
 

@@ -15,9 +15,9 @@ use towergate_layers::{
     retry::RetryLayer,
     timeout::Timeouts,
 };
-use towergate_openai::service::OpenAi;
+use towergate_openai::{client::Client, service::OpenAi};
 
-use super::{Availability, Parts, Provider, ProviderService};
+use super::{Availability, HealthCheck, Parts, Provider, ProviderService, ProviderStatus};
 use crate::{BuildError, stack};
 
 const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
@@ -28,6 +28,8 @@ const PROJECT: HeaderName = HeaderName::from_static("openai-project");
 pub struct OpenAiProvider {
     name: Label,
     service: ProviderService,
+    /// Past breaker and retries.
+    check: ProviderService,
     breaker: BreakerHandle,
     keys: KeyRing,
     leaf: OpenAi,
@@ -100,8 +102,17 @@ impl Provider for OpenAiProvider {
         self.service.clone()
     }
 
+    fn health_check(&self) -> HealthCheck {
+        let client = Client::new(self.check.clone());
+        Box::pin(async move { client.health_check().await })
+    }
+
     fn availability(&self, model: Option<&str>) -> Availability {
         Availability::of(&self.breaker, &self.keys, model)
+    }
+
+    fn status(&self) -> ProviderStatus {
+        ProviderStatus::of(&self.breaker, &self.keys)
     }
 
     fn close(&self) {
@@ -236,9 +247,10 @@ impl OpenAiProviderBuilder {
         let auth =
             fields.fold(auth, |auth, (name, value)| auth.header(name, value)).provider(self.name.clone());
         let breaker = BreakerHandle::new(self.name.clone(), self.parts.breaker.clone());
+        let check = stack::check(leaf.clone(), &self.name, auth.clone(), keys.clone(), self.parts.clone());
         let service =
             stack::provider(leaf.clone(), &self.name, auth, breaker.clone(), keys.clone(), self.parts);
-        Ok(OpenAiProvider { name: self.name, service, breaker, keys, leaf })
+        Ok(OpenAiProvider { name: self.name, service, check, breaker, keys, leaf })
     }
 }
 

@@ -9,7 +9,7 @@ use towergate_layers::{
     key_ring::{KeyRing, RingKey},
 };
 
-use super::{Availability, Parts, Provider, ProviderService};
+use super::{Availability, Parts, Provider, ProviderService, ProviderStatus};
 use crate::stack;
 
 /// Any service of the leaf's kind, with the layers around it that an [`OpenAiProvider`] has too, at their
@@ -57,5 +57,9 @@ impl Provider for ServiceProvider {
 
     fn availability(&self, model: Option<&str>) -> Availability {
         Availability::of(&self.breaker, &self.keys, model)
+    }
+
+    fn status(&self) -> ProviderStatus {
+        ProviderStatus::of(&self.breaker, &self.keys)
     }
 }

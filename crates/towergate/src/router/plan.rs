@@ -169,14 +169,11 @@ impl Order {
     fn add_tier(&mut self, tier: &Tier, fallback: Option<&str>, name: Option<&str>) {
         let fallback = || fallback.map(Into::into);
         if let [target] = &tier.targets[..] {
-            self.place(target, target.provider.availability(target.upstream_name(name)), fallback());
+            self.place(target, target.availability(name), fallback());
             return;
         }
-        let available: Vec<Availability> = tier
-            .targets
-            .iter()
-            .map(|target| target.provider.availability(target.upstream_name(name)))
-            .collect();
+        let available: Vec<Availability> =
+            tier.targets.iter().map(|target| target.availability(name)).collect();
         let picked = tier.balance.pick(|place| available[place] == Availability::Ready);
         let others = (0..tier.targets.len()).filter(|place| Some(*place) != picked);
         for place in picked.into_iter().chain(others) {
@@ -215,11 +212,5 @@ impl Order {
             }
             None => Err(Error::new(ErrorKind::Unavailable, "no provider serves this request")),
         }
-    }
-}
-
-impl Target {
-    fn upstream_name<'a>(&'a self, name: Option<&'a str>) -> Option<&'a str> {
-        self.upstream.as_ref().map(|upstream| &*upstream.name).or(name)
     }
 }

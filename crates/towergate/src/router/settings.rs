@@ -4,7 +4,11 @@ use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use towergate_core::context::AttemptClocks;
 
-use crate::{Provider, Registry};
+use crate::{
+    Provider, Registry,
+    health::{HealthChecks, Watched},
+    registry::Entry,
+};
 
 /// Which provider serves which model, and who takes over from whom.
 ///
@@ -48,6 +52,7 @@ pub struct Candidate {
     pub(super) weight: f64,
     /// None: any model.
     pub(super) models: Vec<ServedModel>,
+    pub(super) health_checks: Option<HealthChecks>,
 }
 
 /// A model that a provider serves.
@@ -88,6 +93,16 @@ impl Routing {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Who is checked, and how.
+    pub(crate) fn watched(&self) -> Vec<Watched> {
+        let checked = |entry: &Entry| {
+            let checks = self.candidates.get(&entry.name)?.health_checks.clone()?;
+            let Entry { provider, vitals, .. } = entry.clone();
+            Some(Watched { provider, vitals, checks })
+        };
+        self.registry.entries().iter().filter_map(checked).collect()
     }
 
     /// What a registered provider serves, and when it is chosen.
@@ -155,7 +170,7 @@ impl Routing {
 impl Candidate {
     /// Any model, priority 1, weight 1.
     pub fn new() -> Self {
-        Self { priority: 1, weight: 1.0, models: Vec::new() }
+        Self { priority: 1, weight: 1.0, models: Vec::new(), health_checks: None }
     }
 
     /// Lower ones are chosen first; higher ones take over where none of the lower ones answers.
@@ -169,6 +184,13 @@ impl Candidate {
     /// where none with a weight is left.
     pub fn weight(mut self, weight: f64) -> Self {
         self.weight = weight;
+        self
+    }
+
+    /// Asks it for its models at intervals, and passes over it while it does not answer; by
+    /// [`Gateway::watch_health`](crate::Gateway::watch_health). Default: it is known by its traffic alone.
+    pub fn health_checks(mut self, checks: HealthChecks) -> Self {
+        self.health_checks = Some(checks);
         self
     }
 

@@ -10,7 +10,7 @@ use http::HeaderValue;
 use towergate_core::{context::AttemptClocks, label::Label, weighted::Weighted};
 
 use super::settings::{Candidate, Routing, ServedModel};
-use crate::{BuildError, Provider, ProviderService};
+use crate::{BuildError, Provider, ProviderService, health::Vitals, provider::Availability, registry::Entry};
 
 /// What requests are routed by.
 #[derive(Debug)]
@@ -48,7 +48,8 @@ pub(super) struct Tier {
 /// A provider that serves a model.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) provider: Arc<dyn Provider>,
+    provider: Arc<dyn Provider>,
+    vitals: Arc<Vitals>,
     pub(super) service: ProviderService,
     pub(super) label: Label,
     /// The provider's own name for the model, where it has one.
@@ -82,9 +83,11 @@ impl Table {
         }
         let offers: Vec<Offer<'_>> = routing
             .registry
+            .entries()
             .iter()
-            .map(|(name, provider)| Offer {
+            .map(|Entry { name, provider, vitals }| Offer {
                 provider,
+                vitals,
                 service: provider.service(),
                 candidate: routing.candidates.get(name).cloned().unwrap_or_default(),
                 name,
@@ -197,6 +200,7 @@ impl Model {
 struct Offer<'a> {
     name: &'a str,
     provider: &'a Arc<dyn Provider>,
+    vitals: &'a Arc<Vitals>,
     service: ProviderService,
     candidate: Candidate,
 }
@@ -205,6 +209,7 @@ impl Offer<'_> {
     fn target(&self, model: Option<&ServedModel>) -> Target {
         Target {
             provider: Arc::clone(self.provider),
+            vitals: Arc::clone(self.vitals),
             service: self.service.clone(),
             label: self.provider.name().clone(),
             upstream: model.and_then(|model| model.upstream.as_deref()).map(Upstream::new),
@@ -236,6 +241,18 @@ fn tiers(offers: &[Offer<'_>], model: Option<&str>) -> Result<Vec<Tier>, BuildEr
         Tier { targets, balance }
     });
     Ok(tiers.collect())
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Whether it takes requests for a model at present; `name` is what clients call it.
+    pub(super) fn availability(&self, name: Option<&str>) -> Availability {
+        match self.vitals.down_until() {
+            Some(until) => Availability::Until(until),
+            None => self.provider.availability(self.upstream.as_ref().map(|it| &*it.name).or(name)),
+        }
+    }
 }
 
 // === impl Upstream ===

@@ -21,7 +21,7 @@ use super::{
     GuardedIo, ServerBuilder,
     connection::ConnectionState,
     drain::{Drain, DrainControl},
-    surface::Surface,
+    surface::{Shown, Surface},
 };
 
 /// How long a connection must have been quiet to be closed in a shutdown.
@@ -95,14 +95,11 @@ where
     /// the drain timeout.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Report {
         let (control, drain) = DrainControl::new();
-        let metrics = self.settings.metrics.clone();
-        let public = Surface::new(
-            self.service,
-            drain.clone(),
-            metrics.clone().filter(|_| self.settings.public_metrics),
-        );
+        let shown = Shown { metrics: self.settings.metrics.clone(), health: self.settings.health.clone() };
+        let public = if self.settings.public_metrics { shown.clone() } else { Shown::default() };
+        let public = Surface::new(self.service, drain.clone(), public);
         let admin = self.admin.map(|listener| {
-            let surface = Surface::admin(drain.clone(), metrics);
+            let surface = Surface::admin(drain.clone(), shown);
             // The operators' listener answers until the very end: it is how they watch the drain.
             let (hold, never_drains) = DrainControl::new();
             let connections = Connections::new(surface, self.settings.clone(), never_drains);

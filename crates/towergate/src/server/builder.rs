@@ -9,6 +9,7 @@ use tower_service::Service;
 use towergate_core::Body;
 
 use super::{ConnectionClocks, accept::BoundServer};
+use crate::Gateway;
 
 /// The standalone server; see [`ServerBuilder`].
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub struct ServerBuilder {
     pub(super) drain_timeout: Duration,
     pub(super) public_metrics: bool,
     pub(super) metrics: Option<PrometheusHandle>,
+    pub(super) health: Option<Gateway>,
 }
 
 // === impl Server ===
@@ -48,6 +50,7 @@ impl Server {
             drain_timeout: Duration::from_secs(30),
             public_metrics: true,
             metrics: None,
+            health: None,
         }
     }
 }
@@ -61,7 +64,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Where the operators' surface (`/healthz`, `/readyz`, `/metrics`) has a listener of its own.
+    /// Where the operators' surface (`/healthz`, `/readyz`, `/health`, `/metrics`) has a listener of its own.
     /// Default: none.
     pub fn admin_listen(mut self, address: Option<SocketAddr>) -> Self {
         self.admin_listen = address;
@@ -112,7 +115,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether `/metrics` is served beside the API. Default true; turn it off where strangers reach
+    /// Whether `/metrics` and `/health` are served beside the API. Default true; turn it off where strangers reach
     /// the listener, and use [`admin_listen`](Self::admin_listen).
     pub fn public_metrics(mut self, public: bool) -> Self {
         self.public_metrics = public;
@@ -123,6 +126,12 @@ impl ServerBuilder {
     /// Default: nothing, and `/metrics` is a 404.
     pub fn metrics(mut self, handle: PrometheusHandle) -> Self {
         self.metrics = Some(handle);
+        self
+    }
+
+    /// Whose [health](Gateway::health) `/health` shows, as JSON. Default: nobody's, and `/health` is a path of the API.
+    pub fn health(mut self, gateway: Gateway) -> Self {
+        self.health = Some(gateway);
         self
     }
 

@@ -1,4 +1,4 @@
-//! The operators' surface: `/healthz`, `/readyz` and `/metrics`, in front of the API.
+//! The operators' surface: `/healthz`, `/readyz`, `/health` and `/metrics`, in front of the API.
 
 use std::{
     convert::Infallible,
@@ -13,13 +13,21 @@ use tower_service::Service;
 use towergate_core::Body;
 
 use super::drain::Drain;
+use crate::Gateway;
 
 /// Answers the operators' paths itself and hands the rest on.
 #[derive(Clone)]
 pub(super) struct Surface<S> {
     inner: S,
     drain: Drain,
-    metrics: Option<PrometheusHandle>,
+    shown: Shown,
+}
+
+/// What operators see beside whether the process lives and is ready; what is not there is a path like any other.
+#[derive(Clone, Default)]
+pub(super) struct Shown {
+    pub(super) metrics: Option<PrometheusHandle>,
+    pub(super) health: Option<Gateway>,
 }
 
 /// What is behind the operators' own listener: nothing.
@@ -29,16 +37,18 @@ pub(super) struct Nothing;
 // === impl Surface ===
 
 impl<S> Surface<S> {
-    pub(super) fn new(inner: S, drain: Drain, metrics: Option<PrometheusHandle>) -> Self {
-        Self { inner, drain, metrics }
+    pub(super) fn new(inner: S, drain: Drain, shown: Shown) -> Self {
+        Self { inner, drain, shown }
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
-        let path = request.uri().path();
-        if !matches!(path, "/healthz" | "/readyz" | "/metrics") {
-            return None;
-        }
-        if path == "/metrics" && self.metrics.is_none() {
+        let of_api = match request.uri().path() {
+            "/healthz" | "/readyz" => false,
+            "/metrics" => self.shown.metrics.is_none(),
+            "/health" => self.shown.health.is_none(),
+            _ => true,
+        };
+        if of_api {
             return None;
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -46,12 +56,14 @@ impl<S> Surface<S> {
             response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return Some(response);
         }
-        Some(match (path, &self.metrics) {
-            ("/metrics", Some(metrics)) => {
-                let mut response = text(StatusCode::OK, metrics.render());
-                let exposition = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-                response.headers_mut().insert(CONTENT_TYPE, exposition);
-                response
+        Some(match (request.uri().path(), &self.shown) {
+            ("/metrics", Shown { metrics: Some(metrics), .. }) => {
+                of_type("text/plain; version=0.0.4; charset=utf-8", metrics.render())
+            }
+            // Always 200: whoever takes it for a probe would end every gateway while an upstream is down.
+            ("/health", Shown { health: Some(gateway), .. }) => {
+                // Texts, numbers and options of them: nothing that JSON cannot hold.
+                of_type("application/json", serde_json::to_vec(&gateway.health()).unwrap_or_default())
             }
             ("/readyz", _) if self.drain.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             _ => text(StatusCode::OK, "ok\n"),
@@ -60,9 +72,15 @@ impl<S> Surface<S> {
 }
 
 impl Surface<Nothing> {
-    pub(super) fn admin(drain: Drain, metrics: Option<PrometheusHandle>) -> Self {
-        Self { inner: Nothing, drain, metrics }
+    pub(super) fn admin(drain: Drain, shown: Shown) -> Self {
+        Self { inner: Nothing, drain, shown }
     }
+}
+
+fn of_type(content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
@@ -104,6 +122,6 @@ impl Service<Request<Body>> for Nothing {
     }
 
     fn call(&mut self, _: Request<Body>) -> Self::Future {
-        ready(Ok(text(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics\n")))
+        ready(Ok(text(StatusCode::NOT_FOUND, "here are /healthz, /readyz, /health and /metrics\n")))
     }
 }
