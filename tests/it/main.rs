@@ -22,4 +22,5 @@ mod reload;
 mod routing;
 mod stalled;
 mod streams;
+mod tls;
 mod websocket;

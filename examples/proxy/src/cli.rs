@@ -126,6 +126,15 @@ pub(crate) struct ServerArgs {
     /// A listener of its own for /healthz, /readyz and /metrics
     #[arg(long, env = "TOWERGATE_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub(crate) admin_listen: Option<SocketAddr>,
+    /// Speak TLS: a PEM file with the certificate chain; needs --tls-key. Both files are followed
+    #[arg(long, env = "TOWERGATE_TLS_CERT", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's key
+    #[arg(long, env = "TOWERGATE_TLS_KEY", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// A PEM file with authorities: only clients with a certificate of one of them come in
+    #[arg(long, env = "TOWERGATE_TLS_CLIENT_CA", value_name = "FILE")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
     /// A file of client keys, one a line: `key`, `name=key` or `name=sha256:hex`; `#` begins a comment
     #[arg(long, env = "TOWERGATE_CLIENT_KEYS_FILE", value_name = "FILE")]
     pub(crate) client_keys_file: Option<PathBuf>,

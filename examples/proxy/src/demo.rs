@@ -21,15 +21,15 @@ pub(crate) async fn run(args: DemoArgs, matches: &ArgMatches) -> Result<ExitCode
     let gateway = Gateway::builder().provider(provider.api_key("demo-key")?.build()?);
     let gateway = settings::limited(&args.server, &plan, gateway)?.build()?;
     let guarded = settings::has_client_keys(&args.server);
-    let code = serve::start(&plan, gateway, guarded, |address| {
+    let code = serve::start(&plan, gateway, guarded, |url| {
         println!(
             "
 In front of a simulated OpenAI: no key, no cost, always the same answers. Try it:
 
-  curl http://{address}/v1/chat/completions -H 'content-type: application/json' \\
+  curl {url}/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{\"model\": \"gpt-4o\", \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'
 
-  python3 -c 'from openai import OpenAI; print(OpenAI(base_url=\"http://{address}/v1\", api_key=\"any\").chat.completions.create(model=\"gpt-4o\", messages=[{{\"role\": \"user\", \"content\": \"Hello!\"}}]).choices[0].message.content)'
+  python3 -c 'from openai import OpenAI; print(OpenAI(base_url=\"{url}/v1\", api_key=\"any\").chat.completions.create(model=\"gpt-4o\", messages=[{{\"role\": \"user\", \"content\": \"Hello!\"}}]).choices[0].message.content)'
 
 A bad day can be asked for by the model's name, such as \"fault:status=503;times=2\".
 Ctrl-C ends it."

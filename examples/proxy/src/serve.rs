@@ -62,14 +62,34 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
     code
 }
 
-/// Serves until a signal comes; `ready` is told the address. `guarded`: clients must show a key.
+/// Serves until a signal comes; `ready` is told the URL. `guarded`: clients must show a key.
 pub(crate) async fn start(
     plan: &ServerPlan,
     gateway: Gateway,
     guarded: bool,
-    ready: impl FnOnce(std::net::SocketAddr),
+    ready: impl FnOnce(&str),
 ) -> Result<ExitCode, Error> {
-    let server = settings::server(plan, guarded)?;
+    let mut server = settings::server(plan, guarded)?;
+    // Opened after the recorder stands: it counts.
+    let tls = match plan.tls()? {
+        Some(files) => {
+            let opened = files.open().await;
+            Some(opened.map_err(|error| format!("{error} [setting: --tls-cert, --tls-key, server.tls]"))?)
+        }
+        None => None,
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if let Some(tls) = tls {
+        server = server.tls(tls.clone());
+        let mut hangups = signal::Hangups::listen()?;
+        tokio::spawn(async move {
+            loop {
+                hangups.next().await;
+                // It is in the log; the old certificate stays.
+                let _ = tls.reload().await;
+            }
+        });
+    }
     let listen = plan.listen.value;
     if !guarded && !settings::is_loopback(listen) {
         tracing::warn!(
@@ -81,11 +101,12 @@ pub(crate) async fn start(
     // Before anybody can know that it runs: a signal that comes early must not be missed, nor a second
     // one that comes while the first is being acted on.
     let (mut first, mut signals) = (signal::Signals::listen()?, signal::Signals::listen()?);
-    println!("towergate is listening on http://{}", server.local_addr());
+    let url = format!("{scheme}://{}", server.local_addr());
+    println!("towergate is listening on {url}");
     if let Some(admin) = server.admin_addr() {
         println!("operators: http://{admin}/healthz /readyz /health /metrics");
     }
-    ready(server.local_addr());
+    ready(&url);
 
     let serving = server.serve(async move { first.next().await });
     tokio::pin!(serving);

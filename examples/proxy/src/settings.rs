@@ -1,7 +1,7 @@
 //! From flags, environment and file to a gateway and a server. The rule: flag, then `TOWERGATE_*`, then the
 //! file, then `OPENAI_*`, then what is built in.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{ArgMatches, parser::ValueSource};
 use towergate::{
@@ -60,6 +60,7 @@ pub(crate) fn plan(args: &ServerArgs, matches: &ArgMatches, config: Option<&Conf
     }
     let plan = config.map_or_else(ServerPlan::built_in, Config::server);
     let admin = args.admin_listen.map(Some);
+    let file = |path: &Option<PathBuf>| path.clone().map(Some);
     let requests = args.max_in_flight.map(Some);
     let format = args.log_format.map(|format| match format {
         LogFormat::Text => types::LogFormat::Text,
@@ -72,6 +73,24 @@ pub(crate) fn plan(args: &ServerArgs, matches: &ArgMatches, config: Option<&Conf
             "--admin-listen",
             "TOWERGATE_ADMIN_LISTEN",
             admin
+        )),
+        tls_cert_file: plan.tls_cert_file.overridden(over!(
+            tls_cert,
+            "--tls-cert",
+            "TOWERGATE_TLS_CERT",
+            file(&args.tls_cert)
+        )),
+        tls_key_file: plan.tls_key_file.overridden(over!(
+            tls_key,
+            "--tls-key",
+            "TOWERGATE_TLS_KEY",
+            file(&args.tls_key)
+        )),
+        tls_client_ca_file: plan.tls_client_ca_file.overridden(over!(
+            tls_client_ca,
+            "--tls-client-ca",
+            "TOWERGATE_TLS_CLIENT_CA",
+            file(&args.tls_client_ca)
         )),
         max_body: plan.max_body.overridden(over!(
             max_body,

@@ -41,7 +41,8 @@ impl Serving {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("towergate is listening on http://").unwrap().to_owned();
+        let url = line.trim().strip_prefix("towergate is listening on ").unwrap();
+        let address = url.strip_prefix("http://").or(url.strip_prefix("https://")).unwrap().to_owned();
         Self { child, stdout, address }
     }
 
@@ -463,4 +464,44 @@ fn a_hangup_puts_the_new_file_in_force_and_a_bad_one_not() {
     let (code, log) = serving.terminate();
     assert_eq!(code, Some(0));
     assert!(log.contains("providers.three.typo: there is no such setting"), "{log}");
+}
+
+#[test]
+fn with_a_certificate_it_speaks_tls_and_a_hangup_takes_a_new_one() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (certificate, key) = (folder.join("listener.crt"), folder.join("listener.key"));
+    let write = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    };
+    write();
+    let mut command = towergate(&["demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    command.env("TOWERGATE_TLS_CERT", &certificate).arg("--tls-key").arg(&key);
+    let mut serving = Serving::start(command);
+    let mut line = String::new();
+    serving.stdout.read_line(&mut line).unwrap();
+    let admin = line.split(['/', ' ']).nth(3).unwrap().to_owned();
+    assert!(serving.ask(&get("/v1/models")).contains("use https://"));
+    let counted = |series: &str| ask(&admin, &get("/metrics")).contains(series);
+    assert!(counted("towergate_tls_handshakes_total{result=\"plain_http\"} 1"));
+    write();
+    serving.signal("-HUP");
+    while !counted("towergate_tls_reloads_total{result=\"applied\"}") {}
+    std::fs::write(&key, "canary").unwrap();
+    serving.signal("-HUP");
+    while !counted("towergate_tls_reloads_total{result=\"refused\"}") {}
+    let (code, log) = serving.terminate();
+    assert_eq!(code, Some(0));
+    assert!(log.contains("listener.key holds no private key") && !log.contains("canary"), "{log}");
+
+    let mut command = towergate(&["demo"]);
+    command.arg("--tls-cert").arg(&certificate);
+    let (code, said) = ends(command);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("cert_file and key_file need each other"), "{said}");
+    let mut command = towergate(&["demo", "--tls-cert", "/nonexistent.crt"]);
+    command.arg("--tls-key").arg(&key);
+    let (_, said) = ends(command);
+    assert!(said.contains("/nonexistent.crt cannot be read") && said.contains("--tls-cert"), "{said}");
 }

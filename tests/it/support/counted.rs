@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Runs on one thread, and gives back every counter as `name{outcome}`, or as `name{direction}`.
+/// Runs on one thread, and gives back every counter as `name{outcome}`, `name{direction}` or `name{result}`.
 pub(crate) fn counted(run: impl Future<Output = ()>) -> BTreeMap<String, u64> {
     let recorder = metrics_util::debugging::DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
@@ -11,7 +11,8 @@ pub(crate) fn counted(run: impl Future<Output = ()>) -> BTreeMap<String, u64> {
     let mut counted = BTreeMap::<String, u64>::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
         if let metrics_util::debugging::DebugValue::Counter(count) = value {
-            let outcome = key.key().labels().find(|label| matches!(label.key(), "outcome" | "direction"));
+            let outcome =
+                key.key().labels().find(|label| matches!(label.key(), "outcome" | "direction" | "result"));
             let outcome = outcome.map(|label| label.value().to_owned()).unwrap_or_default();
             *counted.entry(format!("{}{{{outcome}}}", key.key().name())).or_default() += count;
         }

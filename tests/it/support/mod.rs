@@ -1,5 +1,6 @@
 //! A gateway between a client and a simulated upstream, all on real sockets.
 
+mod authority;
 mod counted;
 mod http;
 mod several;
@@ -7,6 +8,7 @@ mod upstream;
 mod world;
 
 pub(crate) use self::{
+    authority::{Authority, connect},
     counted::counted,
     http::{Answer, Http, chat, chat_stream, raw},
     several::Several,

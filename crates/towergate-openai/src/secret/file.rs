@@ -1,6 +1,6 @@
 //! Reading a secret's file, and seeing that it changed.
 
-use std::{fs::Metadata, io, path::Path, time::SystemTime};
+use std::{fs::Metadata, path::Path, time::SystemTime};
 
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -10,10 +10,10 @@ use super::Problem;
 /// A secret over this many bytes is none (as in Kubernetes).
 const MAX_LEN: u64 = 1024 * 1024;
 
-/// What is compared to see that a file changed. It follows links, so that the swap of Kubernetes'
-/// `..data` link shows as another file.
+/// What tells one content of a regular file from another without reading it. It follows links, so that the
+/// swap of Kubernetes' `..data` link shows as another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fingerprint {
+pub struct Fingerprint {
     len: u64,
     modified: Option<SystemTime>,
     #[cfg(unix)]
@@ -30,8 +30,11 @@ pub(super) struct Content {
 // === impl Fingerprint ===
 
 impl Fingerprint {
-    pub(super) async fn of(path: &Path) -> io::Result<Self> {
-        tokio::fs::metadata(path).await.map(|metadata| Self::new(&metadata))
+    /// That of a file as it is now; `None` where there is none, or it is no regular file: a FIFO can be read
+    /// only once. Needs a tokio runtime.
+    pub async fn of(path: &Path) -> Option<Self> {
+        let metadata = tokio::fs::metadata(path).await.ok().filter(Metadata::is_file)?;
+        Some(Self::new(&metadata))
     }
 
     fn new(metadata: &Metadata) -> Self {

@@ -50,7 +50,7 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 use towergate_core::credentials::{Credential, CredentialSource, InvalidCredential};
 
-use self::file::Fingerprint;
+pub use self::file::Fingerprint;
 
 /// A file or FIFO that holds a key.
 #[derive(Debug, Clone)]
@@ -155,11 +155,11 @@ impl SecretFile {
     }
 
     async fn follow(self, seen: Fingerprint, current: Arc<ArcSwap<Credential>>) {
-        // `None` while the file is not there, or could not be looked at.
+        // `None` while the file is not there, or is none.
         let mut seen = Some(seen);
         loop {
             tokio::time::sleep(self.poll_interval).await;
-            let now = Fingerprint::of(&self.path).await.ok();
+            let now = Fingerprint::of(&self.path).await;
             if now == seen {
                 continue;
             }

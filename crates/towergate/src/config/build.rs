@@ -75,6 +75,9 @@ pub enum SetUpError {
         /// Why.
         source: std::io::Error,
     },
+    /// A listener's certificate without its key, a key without its certificate, or authorities without both.
+    #[error("server.tls: cert_file and key_file need each other (flags --tls-cert, --tls-key)")]
+    HalfTls,
     /// A file that should hold a key.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -1,9 +1,8 @@
 //! [`Live`]: a gateway that follows its configuration file.
 
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, SystemTime},
-};
+use std::{path::PathBuf, time::Duration};
+
+use towergate_openai::secret::Fingerprint;
 
 use super::{Config, ConfigErrors, ProviderPlan, SetUpError, Variables};
 use crate::{BuildError, Gateway, GatewayBuilder, Registry, health::ReloadReport, registry::Entry};
@@ -20,7 +19,7 @@ type Adjust = Box<dyn Fn(&Config, GatewayBuilder) -> Result<GatewayBuilder, Stri
 /// log, metric, [`Gateway::health`] and [`Live::reload`] say so. Requests under way end with the settings that they began with.
 /// Providers whose section did not change keep connections, breaker and retry budget; what the router knows of
 /// them (priority, weight, models) may change all the same. What belongs to the listener (addresses, drain, log)
-/// takes a restart.
+/// takes a restart. The swap of the folder behind a link, as Kubernetes does it, is a change.
 ///
 /// | metric | labels | |
 /// |---|---|---|
@@ -57,14 +56,6 @@ pub struct Applied {
     pub kept: usize,
     /// Providers that are new, or were built anew.
     pub built: usize,
-}
-
-/// What tells one content of a file from another. Follows symbolic links, so Kubernetes' swap of the folder
-/// behind one is seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fingerprint {
-    modified: Option<SystemTime>,
-    length: u64,
 }
 
 // === impl Live ===
@@ -187,15 +178,5 @@ impl Live {
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Live").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-// === impl Fingerprint ===
-
-impl Fingerprint {
-    /// `None` for what is no regular file: a FIFO can be read only once.
-    async fn of(path: &Path) -> Option<Self> {
-        let metadata = tokio::fs::metadata(path).await.ok().filter(std::fs::Metadata::is_file)?;
-        Some(Self { modified: metadata.modified().ok(), length: metadata.len() })
     }
 }

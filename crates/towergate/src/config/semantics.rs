@@ -246,6 +246,11 @@ impl Check<'_> {
 
     fn server(&mut self) {
         let server = &self.config.file.server;
+        let tls = &server.tls;
+        let half = tls.cert_file.is_some() != tls.key_file.is_some();
+        if half || (tls.client_ca_file.is_some() && tls.cert_file.is_none()) {
+            self.report("server.tls", "cert_file and key_file need each other", None);
+        }
         for (name, value) in [("listen", &server.listen), ("admin_listen", &server.admin_listen)] {
             if let Some(address) = value
                 && address.parse::<SocketAddr>().is_err()

@@ -1,6 +1,6 @@
 //! [`ServerPlan`]: the settings of the listener, with where each comes from.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use towergate_layers::timeout::Timeouts;
 
@@ -18,6 +18,9 @@ use crate::GatewayBuilder;
 pub struct ServerPlan {
     pub listen: Setting<SocketAddr>,
     pub admin_listen: Setting<Option<SocketAddr>>,
+    pub tls_cert_file: Setting<Option<PathBuf>>,
+    pub tls_key_file: Setting<Option<PathBuf>>,
+    pub tls_client_ca_file: Setting<Option<PathBuf>>,
     pub max_body: Setting<usize>,
     pub max_upload: Setting<usize>,
     pub max_in_flight: Setting<Option<u32>>,
@@ -36,6 +39,9 @@ impl ServerPlan {
         Self {
             listen: Setting::built_in(SocketAddr::from(([127, 0, 0, 1], 8080))),
             admin_listen: Setting::built_in(None),
+            tls_cert_file: Setting::built_in(None),
+            tls_key_file: Setting::built_in(None),
+            tls_client_ca_file: Setting::built_in(None),
             max_body: Setting::built_in(64 << 20),
             max_upload: Setting::built_in(1 << 30),
             max_in_flight: Setting::built_in(None),
@@ -61,12 +67,34 @@ impl ServerPlan {
         }
     }
 
+    /// The certificate and key of the listener; `None` where it is plain.
+    ///
+    /// # Errors
+    ///
+    /// One of certificate, key and authorities is named without what it needs.
+    #[cfg(feature = "server")]
+    pub fn tls(&self) -> Result<Option<crate::server::TlsFiles>, super::SetUpError> {
+        use crate::server::TlsFiles;
+        let files = (&self.tls_cert_file.value, &self.tls_key_file.value, &self.tls_client_ca_file.value);
+        match files {
+            (None, None, None) => Ok(None),
+            (Some(certificate), Some(key), None) => Ok(Some(TlsFiles::new(certificate, key))),
+            (Some(certificate), Some(key), Some(authorities)) => {
+                Ok(Some(TlsFiles::new(certificate, key).client_ca(authorities)))
+            }
+            _ => Err(super::SetUpError::HalfTls),
+        }
+    }
+
     /// Whether what differs takes a restart.
     pub(super) fn needs_restart(&self, running: &Self) -> bool {
         let fixed = |plan: &Self| {
             (
                 plan.listen.value,
                 plan.admin_listen.value,
+                plan.tls_cert_file.value.clone(),
+                plan.tls_key_file.value.clone(),
+                plan.tls_client_ca_file.value.clone(),
                 plan.drain_delay.value,
                 plan.drain_timeout.value,
                 plan.log.value.clone(),
@@ -84,7 +112,16 @@ impl ServerPlan {
             |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<SocketAddr>().ok());
         let time = |time: Option<Time>, path: &str| time.map(|Time(time)| (time, at(path)));
         let size = |size: Option<Size>, path: &str| size.map(|Size(bytes)| (bytes, at(path)));
+        let file = |path: &Option<String>, setting: &str| {
+            path.as_ref().map(|path| (Some(PathBuf::from(path)), at(setting)))
+        };
+        let tls = &server.tls;
         Self {
+            tls_cert_file: built_in.tls_cert_file.overridden(file(&tls.cert_file, "server.tls.cert_file")),
+            tls_key_file: built_in.tls_key_file.overridden(file(&tls.key_file, "server.tls.key_file")),
+            tls_client_ca_file: built_in
+                .tls_client_ca_file
+                .overridden(file(&tls.client_ca_file, "server.tls.client_ca_file")),
             listen: built_in.listen.overridden(address(&server.listen).map(|it| (it, at("server.listen")))),
             admin_listen: built_in
                 .admin_listen

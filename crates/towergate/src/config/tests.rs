@@ -67,7 +67,7 @@ fn everything_that_is_wrong_is_said_at_once_with_its_place() {
 fn values_that_cannot_be_together_are_found() {
     let found = errors(
         "providers:\n  a: {base_url: 'http://a', model: m, weight: 0, api_key: x, api_key_file: y}\n  b: {type: azure, model: n, timeout: 700}\n\
-         routing:\n  default_provider: c\n  fallback_models: {m: [n, o, m]}\nserver: {listen: '8080'}\nclient_keys:\n  me: {}\n  \
+         routing:\n  default_provider: c\n  fallback_models: {m: [n, o, m]}\nserver: {listen: '8080', tls: {key_file: k}}\nclient_keys:\n  me: {}\n  \
          you: {sha256: 12ab, allowed_models: [m, q]}\n",
     );
     let has = |at: &str, says: &str| {
@@ -84,10 +84,11 @@ fn values_that_cannot_be_together_are_found() {
     has("6:28", "no provider serves the model \"o\"");
     has("6:21", "cannot stand in for itself");
     has("7:10", "not an address");
+    has("7:26", "cert_file and key_file need each other");
     has("9:3", "key or sha256 is missing");
     has("10:9", "64 hex digits");
     has("10:43", "no provider serves the model \"q\"");
-    assert_eq!(found.len(), 11, "{found:#?}");
+    assert_eq!(found.len(), 12, "{found:#?}");
 }
 
 #[test]

@@ -336,8 +336,10 @@ pub struct RoutingSection {
 pub struct ServerSection {
     /// Where to listen. Default: 127.0.0.1:8080.
     pub listen: Option<String>,
-    /// A listener of its own for /healthz, /readyz and /metrics.
+    /// A listener of its own for /healthz, /readyz and /metrics. Never speaks TLS.
     pub admin_listen: Option<String>,
+    /// Speak TLS on the first.
+    pub tls: ServerTlsSection,
     /// The largest JSON body. Default: 64MiB.
     pub max_body: Option<Size>,
     /// The largest streamed upload. Default: 1GiB.
@@ -355,6 +357,18 @@ pub struct ServerSection {
     pub drain_delay: Option<Time>,
     /// How long what is under way may go on after that. Default: 30.
     pub drain_timeout: Option<Time>,
+}
+
+/// The listener's certificate. The files are followed: a new certificate takes no restart.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerTlsSection {
+    /// A PEM file with the certificate chain, the server's own first. Needs `key_file`.
+    pub cert_file: Option<String>,
+    /// A PEM file with its key.
+    pub key_file: Option<String>,
+    /// A PEM file with authorities: only clients with a certificate of one of them come in.
+    pub client_ca_file: Option<String>,
 }
 
 /// A key that lets a client in.

@@ -9,6 +9,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinSet, unconstrained},
@@ -102,7 +103,8 @@ where
             let surface = Surface::admin(drain.clone(), shown);
             // The operators' listener answers until the very end: it is how they watch the drain.
             let (hold, never_drains) = DrainControl::new();
-            let connections = Connections::new(surface, self.settings.clone(), never_drains);
+            let plain = ServerBuilder { tls: None, ..self.settings.clone() };
+            let connections = Connections::new(surface, plain, never_drains);
             tokio::spawn(async move {
                 let _hold = hold;
                 connections.accept(&listener, &mut JoinSet::new(), std::future::pending()).await;
@@ -118,6 +120,8 @@ where
                 }
             })
         });
+
+        let certificates = self.settings.tls.clone().map(|tls| tokio::spawn(tls.follow()));
 
         let mut tasks = JoinSet::new();
         let connections = Connections::new(public, self.settings.clone(), drain.clone());
@@ -138,7 +142,7 @@ where
             Err(_) => drain.requests_under_way(),
         };
         tasks.shutdown().await;
-        for task in admin.into_iter().chain(upkeep) {
+        for task in admin.into_iter().chain(upkeep).chain(certificates) {
             task.abort();
         }
         Report { under_way, cut, took: began.elapsed() }
@@ -194,6 +198,20 @@ where
     async fn connection(self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
         // A small event must not wait for the acknowledgement of the last one.
         let _ = stream.set_nodelay(true);
+        let Some(tls) = self.settings.tls.clone() else { return self.guarded(stream, permit).await };
+        let stream = tokio::select! {
+            stream = tls.handshake(stream, self.settings.clocks.handshake) => stream,
+            () = closing(&self.drain) => None,
+        };
+        if let Some(stream) = stream {
+            self.guarded(stream, permit).await;
+        }
+    }
+
+    async fn guarded<T>(self, stream: T, permit: Option<OwnedSemaphorePermit>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (io, guard) = GuardedIo::new(stream, self.settings.clocks);
         let state = guard.state();
         let gone = guard.gone();
@@ -223,6 +241,12 @@ async fn closable(drain: &Drain, state: &ConnectionState) {
     while let Some(until) = state.lingers_until(Instant::now(), LINGER) {
         sleep_until(until).await;
     }
+}
+
+/// Resolves once a client that has not even greeted has had its chance in a shutdown.
+async fn closing(drain: &Drain) {
+    drain.closing().await;
+    sleep(LINGER).await;
 }
 
 /// The next connection. Where the process has no file descriptor left it waits and tries again.

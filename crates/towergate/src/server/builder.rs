@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tower_service::Service;
 use towergate_core::Body;
 
-use super::{ConnectionClocks, accept::BoundServer};
+use super::{ConnectionClocks, Tls, accept::BoundServer};
 use crate::Gateway;
 
 /// The standalone server; see [`ServerBuilder`].
@@ -21,6 +21,7 @@ pub struct Server;
 pub struct ServerBuilder {
     pub(super) listen: SocketAddr,
     pub(super) admin_listen: Option<SocketAddr>,
+    pub(super) tls: Option<Tls>,
     pub(super) clocks: ConnectionClocks,
     pub(super) max_connections: usize,
     pub(super) max_header_bytes: usize,
@@ -41,6 +42,7 @@ impl Server {
         ServerBuilder {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: None,
+            tls: None,
             clocks: ConnectionClocks::default(),
             max_connections: 10_000,
             max_header_bytes: 64 * 1024,
@@ -68,6 +70,13 @@ impl ServerBuilder {
     /// Default: none.
     pub fn admin_listen(mut self, address: Option<SocketAddr>) -> Self {
         self.admin_listen = address;
+        self
+    }
+
+    /// Speaks TLS on the listener; the operators' own listener stays plain. The files are followed while it
+    /// [serves](BoundServer::serve). Default: plain.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 

@@ -41,6 +41,9 @@ const NOTHING_TAKEN: &str = "the client took nothing of the answer within the wr
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionClocks {
+    /// From the accept to the end of the TLS handshake, where the listener has [`Tls`](super::Tls); the others
+    /// begin after it. Default 10 s.
+    pub handshake: Duration,
     /// From the accept to the first byte. Default 30 s.
     pub first_byte: Duration,
     /// From the first byte of a request to its whole head (HTTP/1.1). Default 30 s.
@@ -69,6 +72,7 @@ pub struct GuardedIo<T> {
 impl Default for ConnectionClocks {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             first_byte: Duration::from_secs(30),
             header: Duration::from_secs(30),
             idle: Duration::from_secs(620),
@@ -208,6 +212,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for GuardedIo<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let result = Pin::new(&mut self.inner).poll_shutdown(cx);
+        // TLS says goodbye, which a client that does not read never takes.
+        if result.is_pending() {
+            self.wrote(&result, cx)?;
+        }
+        result
     }
 }

@@ -1,4 +1,4 @@
-//! The standalone server: guarded connections, the operators' surface, graceful shutdown.
+//! The standalone server: guarded connections, TLS, the operators' surface, graceful shutdown.
 //!
 //! An app with a server of its own mounts the [`Gateway`](crate::Gateway) there and needs nothing
 //! of this, but may want [`GuardedIo`]: its page says why.
@@ -24,6 +24,7 @@ pub mod signal;
 mod stream;
 mod surface;
 pub mod telemetry;
+pub mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -33,4 +34,5 @@ pub use self::{
     builder::{Server, ServerBuilder},
     connection::ConnectionGuard,
     io::{ConnectionClocks, GuardedIo},
+    tls::{Tls, TlsError, TlsFiles},
 };

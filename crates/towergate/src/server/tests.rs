@@ -1,12 +1,20 @@
 //! Real sockets; gates and events instead of sleeps.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
     sync::{Notify, oneshot},
     task::JoinHandle,
@@ -181,6 +189,32 @@ async fn a_client_that_does_not_read_is_stalled_not_gone() {
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     assert!(was_stalled.await.unwrap());
     drop(stream);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_that_the_client_does_not_take_is_bounded() {
+    /// Can be written to, and never closed: TLS to a client that does not read.
+    struct Unclosable;
+    impl AsyncRead for Unclosable {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+    impl AsyncWrite for Unclosable {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+    let clocks = ConnectionClocks { write_progress: Duration::from_secs(60), ..ConnectionClocks::default() };
+    let (mut io, _guard) = GuardedIo::new(Unclosable, clocks);
+    let ended = tokio::time::timeout(Duration::from_secs(120), io.shutdown()).await.unwrap();
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
 }
 
 #[tokio::test]
