@@ -44,6 +44,6 @@ pub use self::{
         ProviderStatus, ServiceProvider,
     },
     registry::Registry,
-    router::{Candidate, Routing, ServedModel},
+    router::{Candidate, Routing, ServedModel, Strategy},
 };
 pub use towergate_core::Body;

@@ -29,11 +29,11 @@ use super::{
     Config,
     plan::{KeyPlan, KeyReference, ProviderPlan},
     setting::{Missing, Variables},
-    types::{HttpVersion, ModelSection, Secret, Size, Time},
+    types::{HttpVersion, ModelSection, RoutingStrategy, Secret, Size, Time},
 };
 use crate::{
     BuildError, Candidate, Gateway, GatewayBuilder, OpenAiProvider, OpenAiProviderBuilder, Registry, Routing,
-    ServedModel, health::HealthChecks, stack::default_retry,
+    ServedModel, Strategy, health::HealthChecks, stack::default_retry,
 };
 
 /// Why what a configuration says cannot be built, although the file is sound. Shows no secret.
@@ -124,6 +124,11 @@ impl Config {
             // Nobody takes over: its own retries bound it.
             routing = routing.max_attempts(NonZeroU32::MIN.saturating_add(only.max_retries.value));
         }
+        routing = routing.strategy(match section.strategy {
+            None | Some(RoutingStrategy::Weighted) => Strategy::Weighted,
+            Some(RoutingStrategy::LeastInFlight) => Strategy::LeastInFlight,
+            Some(RoutingStrategy::PeakEwma) => Strategy::PeakEwma,
+        });
         if let Some(name) = &section.default_provider {
             routing = routing.default_provider(name);
         }

@@ -20,7 +20,8 @@ use towergate_openai::request::{replace, set_model, set_query_model};
 
 use super::{
     Shared,
-    plan::{Choice, Plan, instead},
+    order::Choice,
+    plan::{Plan, instead},
     table::Table,
     verdict::{Verdict, judge},
 };
@@ -84,7 +85,8 @@ pub(super) async fn ask_in_turn(
                 let Some(model) = refusals else { return result };
                 let list =
                     if class == Class::ContextLength { &model.context_length } else { &model.content_policy };
-                others = instead(&table, list);
+                let stream = next.extensions().get::<Arc<Facts>>().is_some_and(|facts| facts.stream);
+                others = instead(&table, list, stream);
                 class.as_str()
             }
         };
@@ -93,7 +95,7 @@ pub(super) async fn ask_in_turn(
         if !sendable || record.attempts() >= table.max_attempts {
             return result;
         }
-        let Some(other) = others.pop_front() else { return result };
+        let Some(other) = others.next() else { return result };
         hand_over(&choice, &other, reason, &next, &result);
         request = next;
         choice = other;

@@ -4,7 +4,7 @@
 //! **Where.** Below intake, which reads the model, and above the providers' own stacks.
 //!
 //! **Who.** The model's candidates (those that name it, and those that take any), by `priority`; among
-//! those of one priority by `weight`, exact to within one request. Those that are set aside are passed
+//! those of one priority by `weight`, exact to within one request, or by another [`Strategy`]. Those that are set aside are passed
 //! over while others stand. Then the candidates of the model's fallback models. A request that is bound
 //! to one provider (it is about a file, a batch, a stored response, a conversation) goes to the one that
 //! the header `x-towergate-provider` names, else to the first of its model's, else to the default one;
@@ -33,8 +33,11 @@
 //! |---|---|
 //! | `towergate_failovers_total` | `provider` (which gave up), `reason` |
 
+mod balance;
 mod failover;
+mod load;
 mod models;
+mod order;
 mod plan;
 mod settings;
 mod table;
@@ -60,7 +63,7 @@ use towergate_core::{
 };
 use towergate_openai::protocol::OpenAiProtocol;
 
-pub use self::settings::{Candidate, Routing, ServedModel};
+pub use self::settings::{Candidate, Routing, ServedModel, Strategy};
 use self::{
     failover::{Asked, ask_alone, ask_in_turn, sign},
     models::Asks,
@@ -137,7 +140,7 @@ impl Router {
         }
         let has_lists =
             |model: &table::Model| !(model.context_length.is_empty() && model.content_policy.is_empty());
-        if plan.others.is_empty() && !plan.model.as_deref().is_some_and(has_lists) {
+        if plan.others.len() == 0 && !plan.model.as_deref().is_some_and(has_lists) {
             let Asked { answer, model, renamed } =
                 ask_alone(&self.shared, &self.table, &plan.first, request)?;
             return Ok(State::Alone { answer, model, renamed });

@@ -1,17 +1,18 @@
 //! [`Plan`]: who is asked for one request, and in which order.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::Request;
-use tokio::time::Instant;
 use towergate_core::{
     Body, Error, ErrorKind, Facts,
     access::ClientAccess,
     headers::{X_TOWERGATE_FALLBACK_MODELS, X_TOWERGATE_PROVIDER},
 };
 
-use super::table::{Model, Table, Target, Tier};
-use crate::provider::Availability;
+use super::{
+    order::{Choice, Order, Survey},
+    table::{Model, Table, Target},
+};
 
 /// A client may name so many fallback models.
 const MAX_CLIENT_FALLBACKS: usize = 8;
@@ -21,17 +22,9 @@ const MAX_CLIENT_FALLBACKS: usize = 8;
 pub(super) struct Plan {
     pub(super) first: Choice,
     /// Who takes over, in this order.
-    pub(super) others: VecDeque<Choice>,
+    pub(super) others: Order,
     /// The model as the client named it, for the lists that a refusal may call for.
     pub(super) model: Option<Arc<Model>>,
-}
-
-/// One of those that can be asked.
-#[derive(Debug, Clone)]
-pub(super) struct Choice {
-    pub(super) target: Arc<Target>,
-    /// The fallback model that it stands for.
-    pub(super) fallback: Option<Arc<str>>,
 }
 
 // === impl Plan ===
@@ -64,11 +57,11 @@ impl Plan {
             return Ok(Self::only(first.unwrap_or(table.default_provider())));
         }
 
-        let mut order = Order::default();
-        order.add(model, None, name);
+        let mut survey = Survey::new(facts.is_some_and(|facts| facts.stream));
+        survey.add(model, None, name);
         let mut fall_back = |fallback: &str| {
             if let Some(other) = table.model(Some(fallback)) {
-                order.add(other, Some(fallback), Some(fallback));
+                survey.add(other, Some(fallback), Some(fallback));
             }
         };
         match (name, named_fallbacks(table, request)?) {
@@ -77,13 +70,13 @@ impl Plan {
             }
             _ => model.fallbacks.iter().for_each(|fallback| fall_back(fallback)),
         }
-        let (first, others) = order.finish(table.last_resort)?;
+        let (first, others) = survey.finish(table.last_resort)?;
         Ok(Self { first, others, model: Some(Arc::clone(model)) })
     }
 
     fn only(target: &Arc<Target>) -> Self {
         let first = Choice { target: Arc::clone(target), fallback: None };
-        Self { first, others: VecDeque::new(), model: None }
+        Self { first, others: Order::default(), model: None }
     }
 }
 
@@ -125,14 +118,14 @@ fn named_fallbacks<'a>(table: &Table, request: &'a Request<Body>) -> Result<Opti
 }
 
 /// The models of a refusal's list, as candidates.
-pub(super) fn instead(table: &Table, models: &[Box<str>]) -> VecDeque<Choice> {
-    let mut order = Order::default();
+pub(super) fn instead(table: &Table, models: &[Box<str>], stream: bool) -> Order {
+    let mut survey = Survey::new(stream);
     for name in models {
         if let Some(model) = table.model(Some(name)) {
-            order.add(model, Some(name), Some(name));
+            survey.add(model, Some(name), Some(name));
         }
     }
-    order.ready
+    survey.into_order()
 }
 
 /// The provider as one that serves this model: under its own name for it.
@@ -148,69 +141,4 @@ pub(super) fn unknown_model(name: &str) -> Error {
         .with_code("model_not_found")
         .with_param("model")
         .with_setting("models")
-}
-
-#[derive(Default)]
-struct Order {
-    ready: VecDeque<Choice>,
-    /// Of those whose keys are limited, whoever is so for the shortest time.
-    limited: Option<(Instant, Choice)>,
-    /// Of those that are set aside after failures, whoever is so for the shortest time.
-    failing: Option<(Instant, Choice)>,
-}
-
-impl Order {
-    fn add(&mut self, model: &Model, fallback: Option<&str>, name: Option<&str>) {
-        for tier in &model.tiers {
-            self.add_tier(tier, fallback, name);
-        }
-    }
-
-    fn add_tier(&mut self, tier: &Tier, fallback: Option<&str>, name: Option<&str>) {
-        let fallback = || fallback.map(Into::into);
-        if let [target] = &tier.targets[..] {
-            self.place(target, target.availability(name), fallback());
-            return;
-        }
-        let available: Vec<Availability> =
-            tier.targets.iter().map(|target| target.availability(name)).collect();
-        let picked = tier.balance.pick(|place| available[place] == Availability::Ready);
-        let others = (0..tier.targets.len()).filter(|place| Some(*place) != picked);
-        for place in picked.into_iter().chain(others) {
-            self.place(&tier.targets[place], available[place], fallback());
-        }
-    }
-
-    fn place(&mut self, target: &Arc<Target>, availability: Availability, fallback: Option<Arc<str>>) {
-        let choice = Choice { target: Arc::clone(target), fallback };
-        let (until, place) = match availability {
-            Availability::Ready => return self.ready.push_back(choice),
-            Availability::Limited(until) => (until, &mut self.limited),
-            Availability::Until(until) => (until, &mut self.failing),
-        };
-        if place.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
-            *place = Some((until, choice));
-        }
-    }
-
-    fn finish(mut self, last_resort: bool) -> Result<(Choice, VecDeque<Choice>), Error> {
-        // A limit is no failure: the last one is asked whatever the setting says.
-        let limited = self.limited.map(|(_, choice)| choice);
-        if let Some(first) = self.ready.pop_front().or(limited) {
-            return Ok((first, self.ready));
-        }
-        match self.failing {
-            Some((_, choice)) if last_resort => Ok((choice, self.ready)),
-            Some((until, _)) => {
-                let wait = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-                Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "every provider that could serve this request is set aside after failures",
-                )
-                .with_setting("routing.last_resort")
-                .with_retry_after(wait))
-            }
-            None => Err(Error::new(ErrorKind::Unavailable, "no provider serves this request")),
-        }
-    }
 }

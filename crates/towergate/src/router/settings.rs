@@ -34,6 +34,21 @@ pub struct Routing {
     pub(super) default_provider: Option<String>,
     pub(super) last_resort: bool,
     pub(super) max_attempts: NonZeroU32,
+    pub(super) strategy: Strategy,
+}
+
+/// Who of several candidates of one priority is asked first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// In turns, so that each has its share by weight at any time to within one request.
+    #[default]
+    Weighted,
+    /// Of two drawn by lot the one with fewer requests under way, in relation to its weight.
+    LeastInFlight,
+    /// Of two drawn by lot the one that is expected to answer sooner: by a peak-sensitive moving average of the time to
+    /// the first content (of whole answers where they are not streamed), times the requests under way. A failure counts as
+    /// 5 s at least, a 429 as the wait that it asks for, so that who fails fast attracts nothing.
+    PeakEwma,
 }
 
 /// For each model the models to try in its place, by what went wrong.
@@ -77,6 +92,7 @@ impl Routing {
             default_provider: None,
             last_resort: true,
             max_attempts: NonZeroU32::new(4).unwrap_or(NonZeroU32::MIN),
+            strategy: Strategy::default(),
         }
     }
 
@@ -147,6 +163,12 @@ impl Routing {
     /// header `x-towergate-provider` nor the model says it. Default: the first of the lowest priority.
     pub fn default_provider(mut self, provider: impl Into<String>) -> Self {
         self.default_provider = Some(provider.into());
+        self
+    }
+
+    /// Who of several candidates of one priority is asked first. Default: in turns, by weight.
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
         self
     }
 

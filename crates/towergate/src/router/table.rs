@@ -7,9 +7,13 @@ use std::{
 };
 
 use http::HeaderValue;
-use towergate_core::{context::AttemptClocks, label::Label, weighted::Weighted};
+use towergate_core::{context::AttemptClocks, label::Label};
 
-use super::settings::{Candidate, Routing, ServedModel};
+use super::{
+    balance::Balance,
+    load::{Load, Watched},
+    settings::{Candidate, Routing, ServedModel, Strategy},
+};
 use crate::{BuildError, Provider, ProviderService, health::Vitals, provider::Availability, registry::Entry};
 
 /// What requests are routed by.
@@ -42,7 +46,7 @@ pub(super) struct Model {
 pub(super) struct Tier {
     /// By weight, the heaviest first.
     pub(super) targets: Vec<Arc<Target>>,
-    pub(super) balance: Weighted,
+    balance: Balance,
 }
 
 /// A provider that serves a model.
@@ -50,6 +54,7 @@ pub(super) struct Tier {
 pub(super) struct Target {
     provider: Arc<dyn Provider>,
     vitals: Arc<Vitals>,
+    load: Load,
     pub(super) service: ProviderService,
     pub(super) label: Label,
     /// The provider's own name for the model, where it has one.
@@ -88,6 +93,8 @@ impl Table {
             .map(|Entry { name, provider, vitals }| Offer {
                 provider,
                 vitals,
+                load: Load::default(),
+                watched: routing.strategy != Strategy::Weighted,
                 service: provider.service(),
                 candidate: routing.candidates.get(name).cloned().unwrap_or_default(),
                 name,
@@ -127,7 +134,7 @@ impl Table {
         let mut models = HashMap::new();
         for &name in &names {
             let model = Model {
-                tiers: tiers(&offers, Some(name))?,
+                tiers: tiers(&offers, routing.strategy, Some(name))?,
                 fallbacks: list(&fallbacks.failure, name),
                 context_length: list(&fallbacks.context_length, name),
                 content_policy: list(&fallbacks.content_policy, name),
@@ -135,7 +142,7 @@ impl Table {
             models.insert(name.into(), Arc::new(model));
         }
         let any = if takes_any {
-            let tiers = tiers(&offers, None)?;
+            let tiers = tiers(&offers, routing.strategy, None)?;
             let none = Box::default;
             Some(Arc::new(Model { tiers, fallbacks: none(), context_length: none(), content_policy: none() }))
         } else {
@@ -201,16 +208,26 @@ struct Offer<'a> {
     name: &'a str,
     provider: &'a Arc<dyn Provider>,
     vitals: &'a Arc<Vitals>,
+    /// How busy it is; each of its targets has its own latency.
+    load: Load,
+    /// Whether anybody asks for its load.
+    watched: bool,
     service: ProviderService,
     candidate: Candidate,
 }
 
 impl Offer<'_> {
     fn target(&self, model: Option<&ServedModel>) -> Target {
+        let (load, service) = (self.load.sibling(), self.service.clone());
+        let service = match self.watched {
+            true => ProviderService::new(Watched::new(service, load.clone())),
+            false => service,
+        };
         Target {
+            load,
             provider: Arc::clone(self.provider),
             vitals: Arc::clone(self.vitals),
-            service: self.service.clone(),
+            service,
             label: self.provider.name().clone(),
             upstream: model.and_then(|model| model.upstream.as_deref()).map(Upstream::new),
             clocks: model.map(|model| model.clocks).unwrap_or_default(),
@@ -221,7 +238,7 @@ impl Offer<'_> {
 }
 
 /// Who serves a model (`None`: any model), by priority.
-fn tiers(offers: &[Offer<'_>], model: Option<&str>) -> Result<Vec<Tier>, BuildError> {
+fn tiers(offers: &[Offer<'_>], strategy: Strategy, model: Option<&str>) -> Result<Vec<Tier>, BuildError> {
     let mut tiers: BTreeMap<u32, Vec<Arc<Target>>> = BTreeMap::new();
     for offer in offers {
         let served = &offer.candidate.models;
@@ -237,10 +254,20 @@ fn tiers(offers: &[Offer<'_>], model: Option<&str>) -> Result<Vec<Tier>, BuildEr
     }
     let tiers = tiers.into_values().map(|mut targets| {
         targets.sort_by(|a, b| b.weight.total_cmp(&a.weight));
-        let balance = Weighted::new(targets.iter().map(|target| target.weight));
+        let members = targets.iter().map(|target| (target.weight, target.load.clone()));
+        let balance = Balance::new(strategy, members);
         Tier { targets, balance }
     });
     Ok(tiers.collect())
+}
+
+// === impl Tier ===
+
+impl Tier {
+    /// Whoever of those that are `available` is asked first.
+    pub(super) fn pick(&self, available: impl Fn(usize) -> bool, stream: bool) -> Option<usize> {
+        self.balance.pick(available, stream)
+    }
 }
 
 // === impl Target ===

@@ -1,5 +1,6 @@
 mod listing;
 mod named_elsewhere;
+mod turns;
 
 use std::{
     collections::VecDeque,
