@@ -18,7 +18,7 @@
 //! | [`Upgrade`] | request | the tunnel's edge | leaf |
 //! | [`CallerCredential`] | request, response | auth, in pass-through mode | respond |
 //! | [`Credential`](crate::credentials::Credential) | response | auth, on 400 and above | respond, which removes it |
-//! | [`Answered`] | response | leaf | respond, metrics |
+//! | [`Answered`] | response | leaf, else router | respond, metrics |
 //! | [`Served`] | response | router | respond |
 //! | [`Class`](crate::Class) | response | commit | retry, respond |
 //! | [`RetryAfter`](crate::classify::RetryAfter) | response | commit | retry, respond |

@@ -8,7 +8,8 @@ use tower::util::{Oneshot, ServiceExt as _};
 use towergate_core::{
     Body, BoxError, Class, Error, ErrorKind, Facts,
     context::{
-        AttemptClocks, LastResort, MaxAttempts, RequestId, RequestRecord, Served, Standby, carry_over,
+        Answered, AttemptClocks, LastResort, MaxAttempts, RequestId, RequestRecord, Served, Standby,
+        carry_over,
     },
     headers::X_TOWERGATE_MODIFIED,
     label::Label,
@@ -33,10 +34,16 @@ const ATTEMPTS_EACH: u32 = 2;
 /// A candidate that is being asked.
 pub(super) struct Asked {
     pub(super) answer: Oneshot<ProviderService, Request<Body>>,
-    /// What the answer will say of it.
-    pub(super) model: Option<HeaderValue>,
+    pub(super) signature: Signature,
+}
+
+/// What an answer will say of who gave it.
+#[derive(Debug)]
+pub(super) struct Signature {
+    provider: Label,
+    model: Option<HeaderValue>,
     /// Whether the request names another model than the client did.
-    pub(super) renamed: bool,
+    renamed: bool,
 }
 
 /// Asks the only candidate.
@@ -73,7 +80,7 @@ pub(super) async fn ask_in_turn(
         let asked = ask(&shared, &table, &choice, request, attempts, standing > 0)?;
         let mut result = asked.answer.await;
         if let Ok(response) = &mut result {
-            sign(response, asked.model, asked.renamed, fallbacks);
+            asked.signature.sign(response, fallbacks);
         }
 
         let Some(next) = again else { return result };
@@ -100,14 +107,6 @@ pub(super) async fn ask_in_turn(
         request = next;
         choice = other;
         fallbacks += 1;
-    }
-}
-
-/// Says on an answer who gave it, and what was changed for that.
-pub(super) fn sign(response: &mut Response<Body>, model: Option<HeaderValue>, renamed: bool, fallbacks: u32) {
-    response.extensions_mut().insert(Served { model, fallbacks });
-    if renamed {
-        response.headers_mut().append(X_TOWERGATE_MODIFIED, HeaderValue::from_static("model"));
     }
 }
 
@@ -149,7 +148,8 @@ fn ask(
     } else if table.last_resort {
         extensions.insert(LastResort);
     }
-    Ok(Asked { answer: target.service.clone().oneshot(request), model, renamed })
+    let signature = Signature { provider: target.label.clone(), model, renamed };
+    Ok(Asked { answer: target.service.clone().oneshot(request), signature })
 }
 
 /// Puts the provider's own name for the model where the request names it, and into what is known of it; whether
@@ -232,4 +232,20 @@ fn hand_over(
     );
     let from = from.target.label.to_shared();
     metrics::counter!("towergate_failovers_total", "provider" => from, "reason" => reason).increment(1);
+}
+
+// === impl Signature ===
+
+impl Signature {
+    /// Says on an answer who gave it, and what was changed for that.
+    pub(super) fn sign(self, response: &mut Response<Body>, fallbacks: u32) {
+        let Self { provider, model, renamed } = self;
+        let extensions = response.extensions_mut();
+        // Our own leaf has said so already; a stranger's service knows nothing of it.
+        extensions.get_or_insert_with(|| Answered { provider });
+        extensions.insert(Served { model, fallbacks });
+        if renamed {
+            response.headers_mut().append(X_TOWERGATE_MODIFIED, HeaderValue::from_static("model"));
+        }
+    }
 }

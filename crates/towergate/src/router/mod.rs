@@ -52,7 +52,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::util::Oneshot;
 use tower_service::Service;
@@ -65,7 +65,7 @@ use towergate_openai::protocol::OpenAiProtocol;
 
 pub use self::settings::{Candidate, Routing, ServedModel, Strategy};
 use self::{
-    failover::{Asked, ask_alone, ask_in_turn, sign},
+    failover::{Asked, Signature, ask_alone, ask_in_turn},
     models::Asks,
     plan::Plan,
     table::Table,
@@ -104,7 +104,7 @@ pin_project! {
         Refused { error: Option<Error> },
         Known { answer: Option<Response<Body>> },
         /// There is one candidate: nothing is kept for another.
-        Alone { #[pin] answer: Oneshot<ProviderService, Request<Body>>, model: Option<HeaderValue>, renamed: bool },
+        Alone { #[pin] answer: Oneshot<ProviderService, Request<Body>>, signature: Option<Signature> },
         InTurn { answer: Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>> },
     }
 }
@@ -141,9 +141,8 @@ impl Router {
         let has_lists =
             |model: &table::Model| !(model.context_length.is_empty() && model.content_policy.is_empty());
         if plan.others.len() == 0 && !plan.model.as_deref().is_some_and(has_lists) {
-            let Asked { answer, model, renamed } =
-                ask_alone(&self.shared, &self.table, &plan.first, request)?;
-            return Ok(State::Alone { answer, model, renamed });
+            let Asked { answer, signature } = ask_alone(&self.shared, &self.table, &plan.first, request)?;
+            return Ok(State::Alone { answer, signature: Some(signature) });
         }
         let answer = ask_in_turn(Arc::clone(&self.shared), Arc::clone(&self.table), plan, request);
         Ok(State::InTurn { answer: Box::pin(answer) })
@@ -180,10 +179,10 @@ impl Future for ResponseFuture {
             StateProj::Known { answer } => {
                 answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)))
             }
-            StateProj::Alone { answer, model, renamed } => {
+            StateProj::Alone { answer, signature } => {
                 let mut result = ready!(answer.poll(cx));
-                if let Ok(response) = &mut result {
-                    sign(response, model.take(), *renamed, 0);
+                if let (Ok(response), Some(signature)) = (&mut result, signature.take()) {
+                    signature.sign(response, 0);
                 }
                 Poll::Ready(result)
             }
