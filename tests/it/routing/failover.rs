@@ -83,3 +83,22 @@ fn each_change_is_counted() {
     });
     assert_eq!(counted["towergate_failovers_total{}"], 2);
 }
+
+#[tokio::test]
+async fn a_model_that_fails_does_not_take_the_others_of_its_provider_with_it() {
+    let several = Several::of(1)
+        .provider(|provider| provider.max_retries(0))
+        .routing(|routing| routing.fallback_models("fault:503", ["gpt-4o"]))
+        .start()
+        .await;
+    for turn in 0..40 {
+        let answer = several.http.chat(&chat("fault:503")).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("x-towergate-model")),
+            (200, Some("gpt-4o")),
+            "{turn}"
+        );
+    }
+    // Its breaker spares the model that fails most of the attempts, though not the provider.
+    assert!((41..60).contains(&several.received()[0]), "{:?}", several.received());
+}

@@ -44,8 +44,8 @@ pub(super) struct Survey {
     order: Order,
     /// Of those whose keys are limited, whoever is so for the shortest time.
     limited: Option<(Instant, Choice)>,
-    /// Of those that are set aside after failures, whoever is so for the shortest time.
-    failing: Option<(Instant, Choice)>,
+    /// Those that are set aside after failures.
+    failing: Vec<(Instant, Choice)>,
 }
 
 // === impl Order ===
@@ -119,13 +119,14 @@ impl Survey {
         fallback: Option<Arc<str>>,
     ) -> Option<Choice> {
         let choice = Choice { target: Arc::clone(target), fallback };
-        let (until, place) = match target.availability(name) {
+        match target.availability(name) {
             Availability::Ready => return Some(choice),
-            Availability::Limited(until) => (until, &mut self.limited),
-            Availability::Until(until) => (until, &mut self.failing),
-        };
-        if place.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
-            *place = Some((until, choice));
+            Availability::Limited(until) => {
+                if self.limited.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
+                    self.limited = Some((until, choice));
+                }
+            }
+            Availability::Until(until) => self.failing.push((until, choice)),
         }
         None
     }
@@ -142,18 +143,27 @@ impl Survey {
         if let Some(first) = self.order.next().or(limited) {
             return Ok((first, self.order));
         }
-        match self.failing {
-            Some((_, choice)) if last_resort => Ok((choice, self.order)),
-            Some((until, _)) => {
-                let wait = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-                Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "every provider that could serve this request is set aside after failures",
-                )
-                .with_setting("routing.last_resort")
-                .with_retry_after(wait))
-            }
-            None => Err(Error::new(ErrorKind::Unavailable, "no provider serves this request")),
+        let Some((until, soonest)) = self.failing.iter().min_by_key(|(until, _)| *until) else {
+            return Err(Error::new(ErrorKind::Unavailable, "no provider serves this request"));
+        };
+        if !last_resort {
+            let wait = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "every provider that could serve this request is set aside after failures",
+            )
+            .with_setting("routing.last_resort")
+            .with_retry_after(wait));
         }
+        // The least bad one, and nobody else: for the model, and for those that it may fall back to there. What made
+        // it fail may be one of its models only.
+        let label = soonest.target.label.clone();
+        let same = self.failing.into_iter().map(|(_, choice)| choice);
+        let mut same = same.filter(|choice| choice.target.label == label);
+        let Some(first) = same.next() else {
+            return Err(Error::new(ErrorKind::Unavailable, "no provider serves this request"));
+        };
+        self.order.groups.extend(same.map(Group::One));
+        Ok((first, self.order))
     }
 }
