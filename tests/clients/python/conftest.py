@@ -11,10 +11,10 @@ import pytest
 
 
 @contextlib.contextmanager
-def towergate(*args, **env):
-    """The proxy in front of its simulated OpenAI, on a free port; yields its URL."""
+def towergate(*args, command="demo", **env):
+    """The proxy, by default in front of its simulated OpenAI, on a free port; yields its URL."""
     process = subprocess.Popen(
-        [os.environ["TOWERGATE_BIN"], "demo", "--listen", "127.0.0.1:0", *args],
+        [os.environ["TOWERGATE_BIN"], command, "--listen", "127.0.0.1:0", *args],
         env={**os.environ, **env},
         stdout=subprocess.PIPE,
         text=True,
