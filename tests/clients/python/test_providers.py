@@ -36,7 +36,8 @@ client_keys:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    with towergate() as main, towergate() as spare:
+    # Demo gateways themselves: they must not retry in between.
+    with towergate(OPENAI_MAX_RETRIES="0") as main, towergate(OPENAI_MAX_RETRIES="0") as spare:
         file = tmp_path_factory.mktemp("config") / "towergate.yaml"
         file.write_text(CONFIGURATION.format(main=main, spare=spare))
         with towergate("--config", str(file), command="serve") as url:
