@@ -14,6 +14,7 @@ Examples:
   towergate serve --config towergate.yaml         in front of several providers
   towergate check towergate.yaml                  find everything that is wrong with a file
   towergate explain --config towergate.yaml --model gpt-4o    who would be asked, and why
+  towergate import-litellm config.yaml > towergate.yaml       coming from LiteLLM
   curl http://127.0.0.1:8080/v1/models            what a client sees
 
 Environment:
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
+    /// Print LiteLLM's config.yaml as a file of ours, and say what has no counterpart
+    ImportLitellm(ImportArgs),
     /// Say who would be asked for a model, in which order, with which settings, and where each was said
     Explain(ExplainArgs),
 }
@@ -55,6 +58,12 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CheckArgs {
     /// The file
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ImportArgs {
+    /// LiteLLM's config.yaml
     pub(crate) file: PathBuf,
 }
 

@@ -1,11 +1,11 @@
-//! `towergate check`, `towergate schema`, `towergate explain`.
+//! `towergate check`, `towergate schema`, `towergate import-litellm`, `towergate explain`.
 
 use std::process::ExitCode;
 
-use towergate::config::{Config, Variables, schema};
+use towergate::config::{Config, Import, Variables, schema};
 
 use crate::{
-    cli::{CheckArgs, ExplainArgs},
+    cli::{CheckArgs, ExplainArgs, ImportArgs},
     settings::Error,
 };
 
@@ -29,6 +29,23 @@ pub(crate) async fn check(args: CheckArgs) -> Result<ExitCode, Error> {
 
 pub(crate) fn print_schema() -> Result<ExitCode, Error> {
     println!("{}", serde_json::to_string_pretty(&schema())?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file goes to standard output, what is to be known of it to standard error.
+pub(crate) async fn import_litellm(args: ImportArgs) -> Result<ExitCode, Error> {
+    let import = match Import::load_litellm(&args.file).await {
+        Ok(import) => import,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    print!("{}", import.yaml());
+    for note in import.notes() {
+        eprintln!("{}:{note}", args.file.display());
+    }
+    eprintln!("what differs or was not taken over: {} (listed in the file too)", import.notes().len());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
             Command::Health(args) => health::run(args).await,
             Command::Check(args) => config::check(args).await,
             Command::Schema => config::print_schema(),
+            Command::ImportLitellm(args) => config::import_litellm(args).await,
             Command::Explain(args) => config::explain(args).await,
         }
     });

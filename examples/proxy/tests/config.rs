@@ -115,3 +115,26 @@ fn a_provider_of_the_command_line_and_a_file_exclude_each_other() {
     assert!(!output.status.success());
     assert!(text(&output.stderr).contains("they stand in the file"));
 }
+
+#[test]
+fn a_file_of_litellm_becomes_one_that_is_sound() {
+    let path = file(
+        "litellm.yaml",
+        "model_list:\n  - {model_name: fast, litellm_params: {model: gpt-4o-mini, api_key: os.environ/KEY, rpm: 3}}\n  - {model_name: b, litellm_params: {model: bedrock/x}}\n",
+    );
+    let imported = towergate(&["import-litellm", path.to_str().unwrap()]);
+    assert!(imported.status.success());
+    let said = text(&imported.stderr);
+    assert!(said.contains("litellm.yaml:2:86: model_list[0].litellm_params.rpm: is not enforced"), "{said}");
+    assert!(
+        said.contains("litellm.yaml:3:38: model_list[1].litellm_params.model: b: bedrock does not"),
+        "{said}"
+    );
+    let ours = file("imported.yaml", &text(&imported.stdout));
+    assert!(towergate(&["check", ours.to_str().unwrap()]).status.success());
+
+    let nothing = file("nothing.yaml", "model_list: []\n");
+    let imported = towergate(&["import-litellm", nothing.to_str().unwrap()]);
+    assert!(!imported.status.success() && imported.stdout.is_empty());
+    assert!(text(&imported.stderr).contains("nothing.yaml:1:1: model_list: no model could be taken over"));
+}

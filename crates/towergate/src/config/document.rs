@@ -89,6 +89,11 @@ impl Document {
                 Value::Array(values.map(|(at, node)| self.convert(node, &format!("{path}[{at}]"))).collect())
             }
             Node::Mapping(map) => {
+                // The parser puts a mapping behind its first key.
+                if let Some(first) = map.keys().next().and_then(|key| key.span().start()) {
+                    let begins = place(first);
+                    self.places.entry(path.to_owned()).and_modify(|at| *at = begins.min(*at));
+                }
                 let mut object = Map::new();
                 for (key, node) in map.iter() {
                     let below = join(path, key.as_str());
@@ -223,6 +228,7 @@ mod tests {
         let place = |path| document.place(path).map(|place| (place.line, place.column));
         assert_eq!(place("providers.main.weight"), Some((2, 10)));
         assert_eq!(place("providers.other.keys[0].name"), Some((5, 9)));
+        assert_eq!(place("providers.other.keys[0]"), Some((5, 9)), "where its first key is");
         assert_eq!(place("providers.other.base_url"), Some((3, 3)), "where it would stand");
     }
 

@@ -20,6 +20,7 @@
 mod build;
 mod document;
 mod explain;
+mod import;
 mod live;
 mod plan;
 mod problem;
@@ -42,6 +43,7 @@ use serde::Deserialize as _;
 use self::document::Document;
 pub use self::{
     build::SetUpError,
+    import::Import,
     live::{Applied, Live, LiveError},
     plan::{Breaker, Checks, Clocks, KeyPlan, KeyReference, ProviderPlan, Retry},
     problem::{ConfigErrors, Place, Problem},

@@ -48,6 +48,23 @@ impl ConfigErrors {
     }
 }
 
+impl fmt::Display for Problem {
+    /// `line:column: path: message (did you mean ...?)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Place { line, column }) = self.place {
+            write!(f, "{line}:{column}: ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        if let Some(suggestion) = &self.suggestion {
+            write!(f, "; did you mean {suggestion}?")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for ConfigErrors {
     /// `file:line:column: path: message (did you mean ...?)`, one a line, as editors and CI find it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,18 +72,8 @@ impl fmt::Display for ConfigErrors {
             if count > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}", self.file.display())?;
-            if let Some(Place { line, column }) = problem.place {
-                write!(f, ":{line}:{column}")?;
-            }
-            f.write_str(": ")?;
-            if !problem.path.is_empty() {
-                write!(f, "{}: ", problem.path)?;
-            }
-            f.write_str(&problem.message)?;
-            if let Some(suggestion) = &problem.suggestion {
-                write!(f, "; did you mean {suggestion}?")?;
-            }
+            let between = if problem.place.is_some() { ":" } else { ": " };
+            write!(f, "{}{between}{problem}", self.file.display())?;
         }
         Ok(())
     }

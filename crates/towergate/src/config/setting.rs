@@ -132,6 +132,27 @@ impl fmt::Debug for Variables {
     }
 }
 
+/// The variables that a text names, as [`Variables::expand`] reads it.
+pub(super) fn references(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        loop {
+            rest = &rest[rest.find('$')?..];
+            if let Some(after) = rest.strip_prefix("$$") {
+                rest = after;
+                continue;
+            }
+            let Some((inside, after)) = rest.strip_prefix("${").and_then(|after| after.split_once('}'))
+            else {
+                rest = &rest[1..];
+                continue;
+            };
+            rest = after;
+            return Some(inside.split_once(":-").map_or(inside, |(name, _)| name));
+        }
+    })
+}
+
 /// Whether a text is nothing but one `${NAME}`, with or without a default.
 pub(super) fn is_reference(text: &str) -> bool {
     text.strip_prefix("${")
@@ -165,6 +186,12 @@ mod tests {
         }
         assert_eq!(variables.expand("${B}"), Err(Missing("B".into())));
         assert_eq!(variables.expand("${EMPTY}"), Err(Missing("EMPTY".into())));
+    }
+
+    #[test]
+    fn references_are_found() {
+        let found: Vec<&str> = references("$$${A}$$ {} $B ${C:-${D} ${E").collect();
+        assert_eq!(found, ["A", "C"]);
     }
 
     #[test]
