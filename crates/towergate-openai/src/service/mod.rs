@@ -100,7 +100,7 @@ use self::{
 pub use self::{
     builder::{Builder, ConfigError, DEFAULT_BASE_URL, Http2},
     tunnel::UpgradedIo,
-    uri::InvalidBaseUrl,
+    uri::{InvalidBaseUrl, check_base_url},
 };
 use crate::answer::{AnswerSettings, read_answer};
 

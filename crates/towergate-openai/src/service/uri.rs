@@ -39,6 +39,15 @@ pub enum InvalidBaseUrl {
     DotSegment,
 }
 
+/// Says whether a text can be a base URL, as [`Builder`](super::Builder) takes it.
+///
+/// # Errors
+///
+/// Why not.
+pub fn check_base_url(text: &str) -> Result<(), InvalidBaseUrl> {
+    BaseUrl::parse(text).map(drop)
+}
+
 // === impl BaseUrl ===
 
 impl BaseUrl {

@@ -1,9 +1,10 @@
 //! A YAML text as a tree of values, each with its place.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{collections::HashMap, io, path::Path, time::Duration};
 
 use marked_yaml::{LoadError, LoaderOptions, Marker, Node, types::MarkedScalarNode};
 use serde_json::{Map, Number, Value};
+use tokio::{io::AsyncReadExt as _, time::timeout};
 
 use super::problem::{Place, Problem};
 
@@ -13,6 +14,9 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_DEPTH: usize = 64;
 /// How long a file may take to be read: a FIFO may have no writer.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// How often a FIFO is asked whether a writer has come.
+#[cfg(unix)]
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// A parsed text. It may hold secrets, so it has no `Debug`.
 pub(super) struct Document {
@@ -22,24 +26,47 @@ pub(super) struct Document {
 
 /// Reads a file, within bounds.
 pub(super) async fn read(path: &Path) -> Result<String, Problem> {
-    let path = path.to_owned();
-    let reading = tokio::task::spawn_blocking(move || {
-        use std::io::Read as _;
-        let mut text = Vec::new();
-        std::fs::File::open(&path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut text).map(|_| text)
-    });
-    let bytes = match tokio::time::timeout(TIME_LIMIT, reading).await {
+    let bytes = match timeout(TIME_LIMIT, read_bytes(path)).await {
         Err(_) => {
             return Err(Problem::whole("nothing could be read within 10 s; is it a FIFO without a writer?"));
         }
-        Ok(Err(_)) => return Err(Problem::whole("the file cannot be read")),
-        Ok(Ok(Err(error))) => return Err(Problem::whole(format!("the file cannot be read: {error}"))),
-        Ok(Ok(Ok(bytes))) => bytes,
+        Ok(Err(error)) => return Err(Problem::whole(format!("the file cannot be read: {error}"))),
+        Ok(Ok(bytes)) => bytes,
     };
     if bytes.len() > MAX_BYTES {
         return Err(Problem::whole("the file is larger than 1 MiB"));
     }
-    String::from_utf8(bytes).map_err(|_| Problem::whole("the file is not UTF-8 text"))
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(Problem::whole("the file is UTF-16; write it as UTF-8"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let before =
+            good.iter().rev().take_while(|byte| **byte != b'\n').filter(|byte| **byte & 0xc0 != 0x80);
+        let place = Some(Place { line, column: before.count() + 1 });
+        Problem { place, ..Problem::whole("this is not UTF-8; write the file as UTF-8") }
+    })
+}
+
+async fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    #[cfg(unix)]
+    if std::os::unix::fs::FileTypeExt::is_fifo(&tokio::fs::metadata(path).await?.file_type()) {
+        // Opened without waiting for a writer: what waits holds no thread, and ends with the time limit. Until
+        // one has come, a read finds the end, too.
+        let mut pipe = tokio::net::unix::pipe::OpenOptions::new().open_receiver(path)?;
+        while bytes.is_empty() {
+            (&mut pipe).take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).await?;
+            if bytes.is_empty() {
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+        return Ok(bytes);
+    }
+    let file = tokio::fs::File::open(path).await?;
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).await?;
+    Ok(bytes)
 }
 
 impl Document {
@@ -49,6 +76,7 @@ impl Document {
             return Err(Problem::whole("the file is larger than 1 MiB"));
         }
         check_depth(text)?;
+        check_end(text)?;
         let mut document = Self { value: Value::Object(Map::new()), places: HashMap::new() };
         if text
             .lines()
@@ -152,10 +180,38 @@ fn refused(error: &LoadError) -> Problem {
         LoadError::DuplicateKey(keys) => {
             (keys.key.span().start().copied(), format!("the key {:?} is there twice", keys.key.as_str()))
         }
+        LoadError::ScanError(at, error) if error.info().contains("tabs") => {
+            (Some(*at), "this is indented with a tab; YAML wants spaces".to_owned())
+        }
         LoadError::ScanError(at, error) => (Some(*at), format!("this is not YAML: {}", error.info())),
         LoadError::TopLevelMustBeSequence(at) => (Some(*at), error.to_string()),
     };
     Problem { place: marker.as_ref().map(place), ..Problem::whole(message) }
+}
+
+/// What the parser takes for the end, and would leave out what follows without a word.
+fn check_end(text: &str) -> Result<(), Problem> {
+    let mut begun = false;
+    for (at, line) in text.lines().enumerate() {
+        if let Some(column) = line.chars().position(|char| char.is_control() && char != '\t') {
+            let place = Some(Place { line: at + 1, column: column + 1 });
+            return Err(Problem {
+                place,
+                ..Problem::whole("there is a control character; is this a text file?")
+            });
+        }
+        let marker =
+            line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
+        if marker && begun {
+            let place = Some(Place { line: at + 1, column: 1 });
+            let message = "a second document begins here (---); a configuration is one";
+            return Err(Problem { place, ..Problem::whole(message) });
+        }
+        // Directives (%) stand before the first marker.
+        begun |= marker
+            || !(line.trim().is_empty() || line.trim_start().starts_with('#') || line.starts_with('%'));
+    }
+    Ok(())
 }
 
 /// Before it is parsed: a tree that is too deep would not only be refused, it could not even be dropped.
@@ -239,7 +295,9 @@ mod tests {
             ("- a\n", Some((1, 1)), "mapping"),
             ("a: &x 1\nb: *x\n", Some((1, 7)), "anchors"),
             ("a: !!str 1\n", None, "tags"),
-            ("a:\n\t- b\n", None, "not YAML"),
+            ("a:\n\t- b\n", None, "indented with a tab"),
+            ("a: 1\n---\nb: 2\n", Some((2, 1)), "second document"),
+            ("a: 1\nb: x\0\nc: 3\n", Some((2, 5)), "control character"),
             ("a: [1, 2\n", None, "not YAML"),
             ("a: \"open\n", None, "not YAML"),
         ] {
@@ -265,6 +323,46 @@ mod tests {
         assert!(refusal(&steps).1.contains("nested"));
         let laughs = "a: &a [x]\nb: &b [*a,*a,*a]\nc: &c [*b,*b,*b]\n";
         assert!(refusal(laughs).1.contains("anchors"));
+    }
+
+    #[test]
+    fn one_document_may_have_its_marks() {
+        for text in ["---\na: 1\n", "# x\n\n--- # y\na: 1\n...\n", "%YAML 1.2\n---\na: 1\n"] {
+            assert_eq!(parse(text).value, json!({"a": 1}), "{text:?}");
+        }
+        assert_eq!(parse("a: |\n  ---x\n").value, json!({"a": "---x\n"}));
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_fifo_is_read_once_somebody_writes_and_nobody_waits_for_ever() {
+        let path = std::env::temp_dir().join(format!("towergate-document-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let problem = read(&path).await.unwrap_err();
+        assert!(problem.message.contains("without a writer"), "{}", problem.message);
+        tokio::time::resume();
+        let writing = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || std::fs::write(path, "a: 1\n")
+        });
+        assert_eq!(read(&path).await.unwrap(), "a: 1\n");
+        writing.await.unwrap().unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn text_of_another_encoding_says_where() {
+        let path = std::env::temp_dir().join(format!("towergate-encoding-{}", std::process::id()));
+        for (bytes, place, says) in
+            [(&b"a: 1\n\xc3\xa4: \xe4\n"[..], Some((2, 4)), "not UTF-8"), (b"\xff\xfea\0", None, "UTF-16")]
+        {
+            std::fs::write(&path, bytes).unwrap();
+            let problem = read(&path).await.unwrap_err();
+            assert_eq!(problem.place.map(|place| (place.line, place.column)), place);
+            assert!(problem.message.contains(says), "{}", problem.message);
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[tokio::test]

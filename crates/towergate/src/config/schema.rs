@@ -132,7 +132,11 @@ impl<'a> Check<'a> {
             return true;
         }
         let expected: Vec<&str> = types.into_iter().filter(|name| *name != "null").map(described).collect();
-        let message = format!("{} is not {}", shown(value), expected.join(" or "));
+        let mut message = format!("{} is not {}", shown(value), expected.join(" or "));
+        let names_a_setting = |text: &str| text.split_once(':').is_some_and(|(name, _)| !name.contains(' '));
+        if expected == ["a mapping"] && value.as_str().is_some_and(names_a_setting) {
+            message.push_str("; a space is missing behind the colon");
+        }
         self.report(path, message, None);
         false
     }

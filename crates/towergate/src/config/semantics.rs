@@ -7,13 +7,16 @@ use std::{
 
 use http::{HeaderName, HeaderValue};
 use towergate_core::access::ClientAccess;
-use towergate_openai::routes;
+use towergate_openai::{
+    routes,
+    service::{InvalidBaseUrl, check_base_url},
+};
 
 use super::{
     Config,
     plan::{KeyReference, ProviderPlan},
     problem::{Problem, nearest},
-    setting::is_reference,
+    setting::{Origin, is_reference},
     types::{ClientKeySection, KeySection},
 };
 
@@ -65,6 +68,12 @@ impl Check<'_> {
             }
             if plan.base_url.value.is_empty() {
                 self.report(path("base_url"), "base_url is missing: this type has no host of its own", None);
+            } else if let Some(Err(why)) = checked(&plan.base_url.value) {
+                let (path, what) = match plan.base_url.origin {
+                    Origin::Variable(name) => (format!("providers.{}", plan.name), name),
+                    _ => (path("base_url"), "this"),
+                };
+                self.report(path, format!("{what} is no base URL: {why}"), None);
             }
             let ways = [
                 ("api_key", section.api_key.is_some()),
@@ -286,4 +295,9 @@ impl Check<'_> {
             _ => {}
         }
     }
+}
+
+/// Whether a text can be a base URL; nothing where a variable of it is not set, which is an error of its own.
+fn checked(url: &str) -> Option<Result<(), InvalidBaseUrl>> {
+    (!url.contains("${")).then(|| check_base_url(url))
 }

@@ -133,6 +133,33 @@ fn an_endpoint_that_lets_nothing_in_is_found() {
 }
 
 #[test]
+fn a_base_url_that_is_none_is_found_before_anything_is_built() {
+    let found = errors(
+        "providers:\n  a: {base_url: my-host/v1, model: a}\n  b: {base_url: 'http://user:canary@b/v1', model: b}\n  \
+         c: {base_url: 'ftp://c', model: c}\n  d: {base_url: 'http://d/v1?e=f', model: d}\n  e:\n    type:vllm\n",
+    );
+    assert_eq!(
+        found,
+        ["t.yaml:6:3: providers.e: \"type:vllm\" is not a mapping; a space is missing behind the colon"]
+    );
+    let found = errors(
+        "providers:\n  a: {base_url: my-host/v1, model: a}\n  b: {base_url: 'http://user:canary@b/v1', model: b}\n  \
+         c: {base_url: 'ftp://c', model: c}\n  d: {base_url: 'http://d/v1?e=f', model: d}\n",
+    );
+    for (at, says) in
+        [("2:7", "not a URL"), ("3:7", "user name or password"), ("4:7", "not http"), ("5:7", "a query")]
+    {
+        let found = found.iter().find(|line| line.starts_with(&format!("t.yaml:{at}: "))).unwrap();
+        assert!(found.contains("this is no base URL") && found.contains(says), "{found}");
+    }
+    assert_eq!(found.len(), 4, "{found:#?}");
+    let set = variables(&[("OPENAI_BASE_URL", "canary")]);
+    let error = Config::parse("t.yaml", "providers: {a: {}}", &set).unwrap_err().to_string();
+    assert!(error.starts_with("t.yaml:1:13: providers.a: OPENAI_BASE_URL is no base URL"), "{error}");
+    assert!(!error.contains("canary"));
+}
+
+#[test]
 fn no_error_shows_a_key() {
     for text in [
         "providers: {a: {api_key: [sk-canary-0123456789]}}",
