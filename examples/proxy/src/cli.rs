@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Schema,
     /// Print LiteLLM's config.yaml as a file of ours, and say what has no counterpart
     ImportLitellm(ImportArgs),
-    /// Say who would be asked for a model, in which order, with which settings, and where each was said
+    /// Say who would be asked for a model, in which order, and the value of every setting with where it was said
     Explain(ExplainArgs),
 }
 
@@ -72,12 +72,15 @@ pub(crate) struct ExplainArgs {
     /// The configuration file
     #[arg(long, env = "TOWERGATE_CONFIG", value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// The model that a client asks for
+    /// The model that a client asks for; without it, all settings
     #[arg(long)]
-    pub(crate) model: String,
-    /// A header of the request, `name: value`; x-towergate-provider decides
-    #[arg(long, value_name = "HEADER")]
+    pub(crate) model: Option<String>,
+    /// A header of the request, `name: value`; x-towergate-provider and x-towergate-fallback-models decide
+    #[arg(long, value_name = "HEADER", requires = "model")]
     pub(crate) header: Vec<String>,
+    /// What serve would be started with
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 #[derive(Debug, Clone, Args)]

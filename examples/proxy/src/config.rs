@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use clap::ArgMatches;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use towergate::config::{Config, Import, Variables, schema};
 
 use crate::{
     cli::{CheckArgs, ExplainArgs, ImportArgs},
-    settings::Error,
+    settings::{self, Error},
 };
 
 pub(crate) async fn check(args: CheckArgs) -> Result<ExitCode, Error> {
@@ -49,19 +51,27 @@ pub(crate) async fn import_litellm(args: ImportArgs) -> Result<ExitCode, Error> 
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn explain(args: ExplainArgs) -> Result<ExitCode, Error> {
-    let mut provider = None;
+pub(crate) async fn explain(args: ExplainArgs, matches: &ArgMatches) -> Result<ExitCode, Error> {
+    let mut headers = HeaderMap::new();
     for header in &args.header {
-        let Some((name, value)) = header.split_once(':') else {
+        let field = header.split_once(':').and_then(|(name, value)| {
+            Some((name.trim().parse::<HeaderName>().ok()?, HeaderValue::from_str(value.trim()).ok()?))
+        });
+        let Some((name, value)) = field else {
             return Err(
                 format!("{header:?} is no header: write --header 'x-towergate-provider: main'").into()
             );
         };
-        if name.trim().eq_ignore_ascii_case("x-towergate-provider") {
-            provider = Some(value.trim());
-        }
+        headers.append(name, value);
     }
     let config = Config::load(&args.config, &Variables::of_process()).await?;
-    print!("{}", config.explain(&args.model, provider));
+    match &args.model {
+        Some(model) => print!("{}", config.explain(model, &headers)),
+        None => print!("{}", config.explain_providers()),
+    }
+    print!("{}", config.explain_settings(&settings::plan(&args.server, matches, Some(&config))));
+    if settings::has_client_keys(&args.server) {
+        println!("\nclient keys: those of flags and environment stand in place of those of the file");
+    }
     Ok(ExitCode::SUCCESS)
 }

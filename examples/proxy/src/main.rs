@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             Command::Check(args) => config::check(args).await,
             Command::Schema => config::print_schema(),
             Command::ImportLitellm(args) => config::import_litellm(args).await,
-            Command::Explain(args) => config::explain(args).await,
+            Command::Explain(args) => config::explain(args, matches).await,
         }
     });
     // What was cut at the drain timeout must not keep the process.

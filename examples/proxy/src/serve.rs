@@ -40,18 +40,18 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
         .into());
     }
     let variables = Variables::of_process();
-    // Once for the log, which has to stand before anything is said.
+    // Before anything is said: it says how.
     let config = Config::load(path, &variables).await?;
     let plan = settings::plan(&args.server, matches, Some(&config));
     logging::init(&plan.log.value, plan.log_format.value)?;
     let mut hangups = signal::Hangups::listen()?;
     let (server, matches) = (args.server.clone(), matches.clone());
-    let live = Live::start(path, variables, move |config, gateway| {
+    let guarded = !config.file().client_keys.is_empty() || settings::has_client_keys(&args.server);
+    let live = Live::of(config, variables, move |config, gateway| {
         let plan = settings::plan(&server, &matches, Some(config));
         settings::limited(&server, &plan, gateway).map_err(|error| error.to_string())
     })
     .await?;
-    let guarded = !config.file().client_keys.is_empty() || settings::has_client_keys(&args.server);
     let gateway = live.gateway();
     let watched = gateway.clone();
     let watching = tokio::spawn(async move { watched.watch_health().await });

@@ -505,3 +505,19 @@ fn with_a_certificate_it_speaks_tls_and_a_hangup_takes_a_new_one() {
     let (_, said) = ends(command);
     assert!(said.contains("/nonexistent.crt cannot be read") && said.contains("--tls-cert"), "{said}");
 }
+
+#[test]
+fn a_configuration_that_can_be_read_only_once_is() {
+    let fifo = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("once.yaml");
+    let _ = std::fs::remove_file(&fifo);
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let writing = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || std::fs::write(fifo, "providers: {a: {type: ollama}}\n").unwrap()
+    });
+    let mut command = towergate(&["serve", "--listen", "127.0.0.1:0", "--config"]);
+    command.arg(&fifo);
+    let serving = Serving::start(command);
+    writing.join().unwrap();
+    assert!(serving.ask(&get("/readyz")).starts_with("HTTP/1.1 200"));
+}

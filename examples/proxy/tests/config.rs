@@ -104,6 +104,21 @@ fn a_sound_file_is_told_and_explained_without_a_secret() {
     let said = text(&explained.stdout);
     assert!(said.contains("POST http://a/v1/chat/completions as \"small\""), "{said}");
     assert!(said.contains("${NOT_SET}"), "{said}");
+    let all = towergate(&["explain", "--config", path, "--listen", "127.0.0.1:7", "--drain-delay", "3s"]);
+    let said = text(&all.stdout);
+    for (name, value, origin) in [
+        ("server.listen ", " 127.0.0.1:7 ", "--listen"),
+        ("server.drain_delay ", " 3 s ", "--drain-delay"),
+        ("routing.strategy ", " weighted ", "built in"),
+        ("base_url ", " http://a/v1 ", "sound.yaml:1:16"),
+    ] {
+        let line = said.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+        assert!(line.contains(value) && line.ends_with(origin), "{line}");
+    }
+    let bad = towergate(&["explain", "--config", path, "--model", "fast", "--header", "no header"]);
+    assert!(
+        !bad.status.success() && text(&bad.stderr).contains("write --header 'x-towergate-provider: main'")
+    );
     let served = towergate(&["serve", "--config", path]);
     assert_eq!(text(&served.stderr), "towergate: providers.a.api_key: the variable NOT_SET is not set\n");
 }

@@ -1,6 +1,6 @@
 //! From a configuration to what runs.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
@@ -117,19 +117,16 @@ impl Config {
     /// Who serves what, of providers that were built of its plans.
     fn routing(&self, registry: Registry) -> Routing {
         let section = &self.file.routing;
-        let mut routing = Routing::new(registry).last_resort(section.last_resort.unwrap_or(true));
-        if let Some(attempts) = section.max_attempts.and_then(NonZeroU32::new) {
-            routing = routing.max_attempts(attempts);
-        } else if let [only] = self.providers() {
-            // Nobody takes over: its own retries bound it.
-            routing = routing.max_attempts(NonZeroU32::MIN.saturating_add(only.max_retries.value));
-        }
-        routing = routing.strategy(match section.strategy {
-            None | Some(RoutingStrategy::Weighted) => Strategy::Weighted,
-            Some(RoutingStrategy::LeastInFlight) => Strategy::LeastInFlight,
-            Some(RoutingStrategy::PeakEwma) => Strategy::PeakEwma,
-        });
-        if let Some(name) = &section.default_provider {
+        let plan = self.routing_plan();
+        let mut routing = Routing::new(registry)
+            .last_resort(plan.last_resort.value)
+            .max_attempts(plan.max_attempts.value)
+            .strategy(match plan.strategy.value {
+                RoutingStrategy::Weighted => Strategy::Weighted,
+                RoutingStrategy::LeastInFlight => Strategy::LeastInFlight,
+                RoutingStrategy::PeakEwma => Strategy::PeakEwma,
+            });
+        if let Some(name) = &plan.default_provider.value {
             routing = routing.default_provider(name);
         }
         for plan in self.providers() {

@@ -71,9 +71,21 @@ impl Live {
         variables: Variables,
         adjust: impl Fn(&Config, GatewayBuilder) -> Result<GatewayBuilder, String> + Send + Sync + 'static,
     ) -> Result<Self, LiveError> {
-        let path = path.into();
-        let seen = Fingerprint::of(&path).await;
-        let config = Config::load(&path, &variables).await?;
+        let config = Config::load(path.into(), &variables).await?;
+        Self::of(config, variables, adjust).await
+    }
+
+    /// The same with a configuration that was [loaded](Config::load) already: a FIFO can be read only once.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be built of it.
+    pub async fn of(
+        config: Config,
+        variables: Variables,
+        adjust: impl Fn(&Config, GatewayBuilder) -> Result<GatewayBuilder, String> + Send + Sync + 'static,
+    ) -> Result<Self, LiveError> {
+        let (path, seen) = (config.source.clone(), config.seen);
         let mut registry = Registry::new();
         for plan in config.providers() {
             registry.register(&plan.name, plan.build(&variables).await?);

@@ -24,6 +24,7 @@ mod import;
 mod live;
 mod plan;
 mod problem;
+mod routing;
 mod schema;
 mod semantics;
 mod server;
@@ -39,6 +40,7 @@ use std::{
 };
 
 use serde::Deserialize as _;
+use towergate_openai::secret::Fingerprint;
 
 use self::document::Document;
 pub use self::{
@@ -47,9 +49,10 @@ pub use self::{
     live::{Applied, Live, LiveError},
     plan::{Breaker, Checks, Clocks, KeyPlan, KeyReference, ProviderPlan, Retry},
     problem::{ConfigErrors, Place, Problem},
+    routing::RoutingPlan,
     schema::schema,
     server::ServerPlan,
-    setting::{Missing, Origin, Setting, Variables},
+    setting::{Missing, Origin, Row, Setting, Variables},
     units::{parse_bytes, parse_duration},
 };
 
@@ -59,6 +62,8 @@ pub struct Config {
     document: Document,
     file: types::File,
     providers: Vec<ProviderPlan>,
+    /// What the file was before it was read.
+    seen: Option<Fingerprint>,
 }
 
 // === impl Config ===
@@ -71,8 +76,9 @@ impl Config {
     /// A file that cannot be read, or everything that is wrong with it.
     pub async fn load(path: impl AsRef<Path>, variables: &Variables) -> Result<Self, ConfigErrors> {
         let path = path.as_ref();
+        let seen = Fingerprint::of(path).await;
         let text = document::read(path).await.map_err(|problem| ConfigErrors::new(path, vec![problem]))?;
-        Self::parse(path, &text, variables)
+        Self::parse(path, &text, variables).map(|config| Self { seen, ..config })
     }
 
     /// Reads a text; `source` is what errors call it.
@@ -94,7 +100,7 @@ impl Config {
         }
         let file = types::File::deserialize(without_nulls(document.value.clone()))
             .map_err(|error| failed(vec![Problem::whole(error.to_string())]))?;
-        let mut config = Self { source: source.clone(), document, file, providers: Vec::new() };
+        let mut config = Self { source: source.clone(), document, file, providers: Vec::new(), seen: None };
         let (plans, mut problems) = ProviderPlan::all(&config, variables);
         problems.extend(semantics::check(&config, &plans));
         if !problems.is_empty() {
@@ -126,6 +132,12 @@ impl Config {
     #[must_use]
     pub fn server(&self) -> ServerPlan {
         ServerPlan::of(self)
+    }
+
+    /// How the router chooses.
+    #[must_use]
+    pub fn routing_plan(&self) -> RoutingPlan {
+        RoutingPlan::of(self, &self.providers)
     }
 
     /// Where a setting stands, or what it would stand in.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{
     Config,
     problem::Problem,
-    setting::{Origin, Setting, Variables, is_reference},
+    setting::{Origin, Row, Setting, Variables, is_reference, row, seconds},
     types::{
         HttpVersion, KeySection, ModelEntry, ModelSection, ProviderSection, ProviderType, Secret, Time,
         TlsSection,
@@ -484,15 +484,7 @@ impl ProviderPlan {
 
     /// Every setting as text, with where it comes from.
     #[must_use]
-    pub fn rows(&self) -> Vec<(&'static str, String, Origin)> {
-        fn row<T>(
-            name: &'static str,
-            setting: &Setting<T>,
-            text: impl Fn(&T) -> String,
-        ) -> (&'static str, String, Origin) {
-            (name, text(&setting.value), setting.origin.clone())
-        }
-        let seconds = |time: &Duration| format!("{} s", time.as_secs_f64());
+    pub fn rows(&self) -> Vec<Row> {
         let by_request =
             |time: &Option<Duration>| time.map_or_else(|| "by the request".to_owned(), |time| seconds(&time));
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());

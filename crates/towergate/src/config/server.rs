@@ -6,7 +6,7 @@ use towergate_layers::timeout::Timeouts;
 
 use super::{
     Config,
-    setting::{Origin, Setting},
+    setting::{Origin, Row, Setting, row, seconds},
     types::{LogFormat, Size, Time},
 };
 use crate::GatewayBuilder;
@@ -86,6 +86,39 @@ impl ServerPlan {
         }
     }
 
+    /// Every setting as text, with where it comes from.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Row> {
+        fn or_none<T>(value: &Option<T>, text: impl Fn(&T) -> String) -> String {
+            value.as_ref().map_or_else(|| "none".to_owned(), text)
+        }
+        let file = |path: &Option<PathBuf>| or_none(path, |path| path.display().to_string());
+        vec![
+            row("server.listen", &self.listen, ToString::to_string),
+            row("server.admin_listen", &self.admin_listen, |it| or_none(it, ToString::to_string)),
+            row("server.tls.cert_file", &self.tls_cert_file, file),
+            row("server.tls.key_file", &self.tls_key_file, file),
+            row("server.tls.client_ca_file", &self.tls_client_ca_file, file),
+            row("server.max_body", &self.max_body, |bytes| size(*bytes)),
+            row("server.max_upload", &self.max_upload, |bytes| size(*bytes)),
+            row("server.max_in_flight", &self.max_in_flight, |it| {
+                it.map_or_else(|| "no limit".to_owned(), |requests| requests.to_string())
+            }),
+            row("server.total_timeout", &self.total_timeout, seconds),
+            row("server.request_body_timeout", &self.request_body_timeout, seconds),
+            row("server.drain_delay", &self.drain_delay, seconds),
+            row("server.drain_timeout", &self.drain_timeout, seconds),
+            row("logging.level", &self.log, Clone::clone),
+            row("logging.format", &self.log_format, |format| {
+                match format {
+                    LogFormat::Text => "text",
+                    LogFormat::Json => "json",
+                }
+                .to_owned()
+            }),
+        ]
+    }
+
     /// Whether what differs takes a restart.
     pub(super) fn needs_restart(&self, running: &Self) -> bool {
         let fixed = |plan: &Self| {
@@ -145,4 +178,11 @@ impl ServerPlan {
             log_format: built_in.log_format.overridden(logging.format.map(|it| (it, at("logging.format")))),
         }
     }
+}
+
+/// A size as people write it.
+fn size(bytes: usize) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let whole = units.into_iter().find(|(_, shift)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or_else(|| format!("{bytes} bytes"), |(unit, shift)| format!("{}{unit}", bytes >> shift))
 }

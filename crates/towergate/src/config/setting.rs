@@ -1,6 +1,6 @@
 //! A value with where it comes from, and variables in texts.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::problem::Place;
 
@@ -24,6 +24,19 @@ pub enum Origin {
     File(Place),
     /// What is built in.
     BuiltIn,
+}
+
+/// A setting's name, its value as text, and where it was said.
+pub type Row = (&'static str, String, Origin);
+
+/// A setting as text.
+pub(super) fn row<T>(name: &'static str, setting: &Setting<T>, text: impl Fn(&T) -> String) -> Row {
+    (name, text(&setting.value), setting.origin.clone())
+}
+
+/// A time as text.
+pub(super) fn seconds(time: &Duration) -> String {
+    format!("{} s", time.as_secs_f64())
 }
 
 /// Reads variables of the environment.

@@ -70,6 +70,8 @@ use self::{
     plan::Plan,
     table::Table,
 };
+#[cfg(feature = "config")]
+pub(crate) use self::{plan::MAX_CLIENT_FALLBACKS, settings::MAX_ATTEMPTS};
 use crate::{BuildError, ProviderService};
 
 /// How much of a streamed upload is kept for another candidate.

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// A client may name so many fallback models.
-const MAX_CLIENT_FALLBACKS: usize = 8;
+pub(crate) const MAX_CLIENT_FALLBACKS: usize = 8;
 
 /// Who is asked for one request.
 #[derive(Debug)]

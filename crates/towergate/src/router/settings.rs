@@ -10,6 +10,9 @@ use crate::{
     registry::Entry,
 };
 
+/// Attempts that one request may take over all providers, unless said otherwise.
+pub(crate) const MAX_ATTEMPTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
+
 /// Which provider serves which model, and who takes over from whom.
 ///
 /// ```
@@ -91,7 +94,7 @@ impl Routing {
             fallbacks: Fallbacks::default(),
             default_provider: None,
             last_resort: true,
-            max_attempts: NonZeroU32::new(4).unwrap_or(NonZeroU32::MIN),
+            max_attempts: MAX_ATTEMPTS,
             strategy: Strategy::default(),
         }
     }
