@@ -110,7 +110,7 @@ fn a_sound_file_is_told_and_explained_without_a_secret() {
         ("server.listen ", " 127.0.0.1:7 ", "--listen"),
         ("server.drain_delay ", " 3 s ", "--drain-delay"),
         ("routing.strategy ", " weighted ", "built in"),
-        ("base_url ", " http://a/v1 ", "sound.yaml:1:16"),
+        ("base_url ", " http://a/v1 ", "sound.yaml:1:17"),
     ] {
         let line = said.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
         assert!(line.contains(value) && line.ends_with(origin), "{line}");
