@@ -77,3 +77,25 @@ fn client_keys_of_a_file_reach_what_the_file_says_and_are_counted_by_name() {
     assert_eq!(counted["towergate_client_requests_total{completed}"], 6, "{counted:?}");
     assert_eq!(counted["towergate_client_requests_total{client_error}"], 3, "strangers have no name");
 }
+
+#[tokio::test]
+async fn a_provider_whose_name_does_not_resolve_is_named_and_the_others_serve() {
+    let upstream = SimServer::start(Sim::new()).await.unwrap();
+    // RFC 2606: nobody ever has it.
+    let text = "\
+providers:
+  lost: {base_url: 'http://no-such-host.invalid/v1', models: {shared: , alone: }, max_retries: 0}
+  here: {base_url: '${UPSTREAM}', models: {shared: }, priority: 2}
+";
+    let (address, _stop) = serve(text, &upstream).await;
+    let http = Http::new(format!("http://{address}"), false);
+    for _ in 0..2 {
+        let answer = http.chat(&chat("shared")).await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-towergate-provider")), (200, Some("here")));
+        let refused = http.chat(&chat("alone")).await;
+        assert_eq!(refused.status, 502);
+        let message = refused.error()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("provider \"lost\"") && message.contains("does not resolve"), "{message}");
+    }
+    assert_eq!(http.get("/readyz").await.status, 200);
+}

@@ -43,13 +43,18 @@ impl Drop for Folder {
 async fn serve(folder: &Folder, text: &str) -> (Live, Http, oneshot::Sender<()>) {
     let live =
         Live::start(folder.write(text), Variables::new(|_| None), |_, gateway| Ok(gateway)).await.unwrap();
+    let (http, stop) = listen(&live).await;
+    (live, http, stop)
+}
+
+async fn listen(live: &Live) -> (Http, oneshot::Sender<()>) {
     let server = Server::builder().listen(([127, 0, 0, 1], 0).into()).bind(live.gateway()).await.unwrap();
     let http = Http::new(format!("http://{}", server.local_addr()), false);
     let (stop, stopped) = oneshot::channel();
     tokio::spawn(server.serve(async {
         let _ = stopped.await;
     }));
-    (live, http, stop)
+    (http, stop)
 }
 
 #[tokio::test]
@@ -112,4 +117,58 @@ async fn what_is_under_way_ends_with_the_settings_that_it_began_with() {
     gate.open();
     let answer = Answer::read(held).await;
     assert!(answer.whole && answer.text().ends_with("data: [DONE]\n\n"));
+}
+
+/// A folder as Kubernetes mounts a ConfigMap: the file is a link into `..data`, which is a link to a folder.
+#[cfg(unix)]
+struct Mounted(Folder);
+
+#[cfg(unix)]
+impl Mounted {
+    fn new(name: &str, text: &str) -> (Self, PathBuf) {
+        let mounted = Self(Folder::new(name));
+        mounted.swap("..1", text);
+        let path = mounted.0.0.join("towergate.yaml");
+        std::os::unix::fs::symlink("..data/towergate.yaml", &path).unwrap();
+        (mounted, path)
+    }
+
+    /// Writes a new folder, and puts it in place of the old one at once. Every file has the same age: only what
+    /// it is tells one from another.
+    fn swap(&self, folder: &str, text: &str) {
+        let (new, data, next) = (self.0.0.join(folder), self.0.0.join("..data"), self.0.0.join("..data_tmp"));
+        std::fs::create_dir(&new).unwrap();
+        let file = new.join("towergate.yaml");
+        std::fs::write(&file, text).unwrap();
+        let file = std::fs::File::options().write(true).open(file).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        std::os::unix::fs::symlink(folder, &next).unwrap();
+        std::fs::rename(&next, &data).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_swap_of_a_folder_behind_a_link_is_a_change_and_loses_nothing() {
+    let upstream = SimServer::start(Sim::new()).await.unwrap();
+    // Of the same length: neither age nor length tells.
+    let text = |name: &str| format!("providers: {{{name}: {{base_url: '{}'}}}}\n", upstream.base_url());
+    let (mounted, path) = Mounted::new("mounted", &text("one"));
+    let live = Live::start(path, Variables::new(|_| None), |_, gateway| Ok(gateway)).await.unwrap();
+    let (http, _stop) = listen(&live).await;
+    let following = tokio::spawn(live.follow(async || std::future::pending().await));
+    for (folder, name) in [("..2", "two"), ("..3", "six")] {
+        mounted.swap(folder, &text(name));
+        let taken_over = async {
+            loop {
+                let answer = http.chat(&chat("gpt-4o")).await;
+                assert!(answer.whole && answer.status == 200, "{answer:?}");
+                if answer.header("x-towergate-provider") == Some(name) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), taken_over).await.unwrap();
+    }
+    following.abort();
 }
