@@ -13,6 +13,7 @@ mod configured;
 mod drain;
 mod headers;
 mod health;
+mod loops;
 mod matrix;
 mod mount;
 mod order;

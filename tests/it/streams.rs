@@ -166,3 +166,23 @@ async fn usage_is_counted_for_who_did_not_ask_and_taken_out_again() {
     let bodies: Vec<_> = world.sim.requests().into_iter().map(|request| request.body).collect();
     assert!(bodies.iter().all(|body| *body == bodies[0]));
 }
+
+#[tokio::test]
+async fn a_silent_stream_is_kept_alive_and_still_ends_by_its_idle_clock() {
+    let ms = std::time::Duration::from_millis;
+    let world = World::builder()
+        .provider(move |provider| {
+            provider.timeouts(towergate::layers::timeout::Timeouts::default().with_idle(ms(400)))
+        })
+        .gateway(move |gateway| gateway.stream_keep_alive(Some(ms(100))))
+        .start()
+        .await;
+    let answer = world.http1().chat(&chat_stream("fault:stall-after=4")).await;
+    let text = answer.text();
+    let comments = text.matches(": keep-alive\n\n").count();
+    assert!((2..=4).contains(&comments), "{text}");
+    assert!(text.contains("timeout") && !answer.whole && !text.contains("[DONE]"), "{text}");
+    // What is left without the comments is what came, and the error.
+    let rest = text.replace(": keep-alive\n\n", "");
+    assert!(rest.starts_with("data: {") && rest.ends_with("}\n\n"), "{rest}");
+}

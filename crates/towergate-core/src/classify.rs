@@ -47,7 +47,8 @@ impl Class {
             408 => Self::RequestTimeout,
             429 => Self::RateLimited,
             503 | 529 => Self::Overloaded,
-            400..500 => Self::CallerError,
+            // RFC 5842, section 7.2: it would go round again.
+            400..500 | 508 => Self::CallerError,
             500.. => Self::ServerError,
             _ => Self::Success,
         }

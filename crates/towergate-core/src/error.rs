@@ -70,6 +70,8 @@ pub enum ErrorKind {
     Truncated,
     /// The gateway's own configuration cannot work (500).
     Misconfigured,
+    /// A request came back to the gateway that sent it on.
+    LoopDetected,
     /// A fault of the gateway itself (500).
     Internal,
 }
@@ -364,7 +366,9 @@ impl ErrorKind {
             | Self::PayloadTooLarge
             | Self::ClientGone
             | Self::Timeout(Clock::RequestBody | Clock::ClientPatience) => Origin::Client,
-            Self::Overloaded | Self::Draining | Self::Misconfigured | Self::Internal => Origin::Gateway,
+            Self::Overloaded | Self::Draining | Self::Misconfigured | Self::LoopDetected | Self::Internal => {
+                Origin::Gateway
+            }
             Self::Unavailable
             | Self::Timeout(_)
             | Self::Connect
@@ -394,6 +398,7 @@ impl ErrorKind {
             | Self::BadAnswer
             | Self::Truncated => StatusCode::BAD_GATEWAY,
             Self::UpstreamAuth | Self::Misconfigured | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::LoopDetected => StatusCode::LOOP_DETECTED,
         }
     }
 
@@ -418,6 +423,7 @@ impl ErrorKind {
             Self::BadAnswer => "upstream_bad_answer",
             Self::Truncated => "upstream_truncated",
             Self::Misconfigured => "misconfigured",
+            Self::LoopDetected => "loop_detected",
             Self::Internal => "internal_error",
         }
     }
@@ -440,6 +446,7 @@ impl ErrorKind {
             Self::UpstreamStatus(_) | Self::UpstreamAuth | Self::BadAnswer => "http_protocol_error",
             Self::Truncated => "http_response_incomplete",
             Self::Misconfigured => "proxy_configuration_error",
+            Self::LoopDetected => "proxy_loop_detected",
             Self::Internal => "proxy_internal_error",
         }
     }

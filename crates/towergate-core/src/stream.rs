@@ -36,6 +36,7 @@ pub struct StreamState {
     content: AtomicBool,
     complete: AtomicBool,
     mid_event: AtomicBool,
+    ids: AtomicBool,
     failure: OnceLock<Failure>,
     usage: OnceLock<Usage>,
 }
@@ -83,6 +84,7 @@ impl StreamState {
             content: AtomicBool::new(false),
             complete: AtomicBool::new(false),
             mid_event: AtomicBool::new(false),
+            ids: AtomicBool::new(false),
             failure: OnceLock::new(),
             usage: OnceLock::new(),
         }
@@ -117,6 +119,12 @@ impl StreamState {
     #[must_use]
     pub fn is_mid_event(&self) -> bool {
         self.mid_event.load(Relaxed)
+    }
+
+    /// Whether an event had an `id` field.
+    #[must_use]
+    pub fn has_ids(&self) -> bool {
+        self.ids.load(Relaxed)
     }
 
     /// Events left out, or passed, because their JSON was malformed.
@@ -160,6 +168,11 @@ impl StreamState {
     /// For the reader: whether the bytes handed on end inside an event.
     pub fn set_mid_event(&self, mid_event: bool) {
         self.mid_event.store(mid_event, Relaxed);
+    }
+
+    /// For the reader: an event had an `id` field.
+    pub fn set_ids(&self) {
+        self.ids.store(true, Relaxed);
     }
 
     /// For the reader: the first error wins.

@@ -20,7 +20,7 @@
 //! | `key-ring` | [`KeyRingLayer`](key_ring::KeyRingLayer) | one of several keys for each attempt |
 //! | `auth` | [`AuthLayer`](auth::AuthLayer) | the caller's credentials out, the provider's in |
 
-#[cfg(any(feature = "commit", feature = "timeout"))]
+#[cfg(any(feature = "commit", feature = "respond", feature = "timeout"))]
 mod alarm;
 #[cfg(feature = "auth")]
 pub mod auth;

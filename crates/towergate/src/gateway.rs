@@ -12,6 +12,7 @@ use std::{
         },
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -78,6 +79,7 @@ pub struct GatewayBuilder {
     pub(crate) max_upload: u64,
     pub(crate) memory: MemoryBudget,
     pub(crate) timeouts: Timeouts,
+    pub(crate) stream_keep_alive: Option<Duration>,
 }
 
 /// The future of [`Gateway`].
@@ -97,6 +99,7 @@ impl Gateway {
             max_upload: 1024 * 1024 * 1024,
             memory: MemoryBudget::new(1024 * 1024 * 1024),
             timeouts: Timeouts::default(),
+            stream_keep_alive: Some(Duration::from_secs(15)),
         }
     }
 
@@ -246,6 +249,14 @@ impl GatewayBuilder {
     /// provider's.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
+        self
+    }
+
+    /// After how long a silence of the upstream the client of a stream gets the comment `: keep-alive`, so that proxies
+    /// and clients that take a silent connection for dead leave it; `None`: never. Default 15 s. Only between two
+    /// events, and only once the head is out.
+    pub fn stream_keep_alive(mut self, every: Option<Duration>) -> Self {
+        self.stream_keep_alive = every;
         self
     }
 

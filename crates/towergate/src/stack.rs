@@ -62,7 +62,7 @@ pub(crate) fn gateway(
         .layer(TraceLayer::request())
         .layer(MetricsLayer::request())
         .layer(CatchPanicLayer::new(protocol.clone()))
-        .layer(RespondLayer::new(protocol))
+        .layer(RespondLayer::new(protocol).keep_alive(settings.stream_keep_alive))
         .layer(client_auth)
         .layer(limit)
         .layer(TotalTimeoutLayer::new(&settings.timeouts).patience_headers(PATIENCE))

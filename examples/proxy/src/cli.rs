@@ -168,6 +168,10 @@ pub(crate) struct ServerArgs {
     /// The total timeout of a request [default: 600s]
     #[arg(long, env = "TOWERGATE_TOTAL_TIMEOUT", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) total_timeout: Option<Duration>,
+    /// After how long a silence of the provider a stream's client gets the comment `: keep-alive`; 0s for never
+    /// [default: 15s]
+    #[arg(long, env = "TOWERGATE_STREAM_KEEP_ALIVE", value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) stream_keep_alive: Option<Duration>,
     /// How log lines look [default: text]
     #[arg(long, env = "TOWERGATE_LOG_FORMAT", value_enum)]
     pub(crate) log_format: Option<LogFormat>,

@@ -117,6 +117,12 @@ pub(crate) fn plan(args: &ServerArgs, matches: &ArgMatches, config: Option<&Conf
             args.total_timeout
         )),
         request_body_timeout: plan.request_body_timeout,
+        stream_keep_alive: plan.stream_keep_alive.overridden(over!(
+            stream_keep_alive,
+            "--stream-keep-alive",
+            "TOWERGATE_STREAM_KEEP_ALIVE",
+            args.stream_keep_alive
+        )),
         drain_delay: plan.drain_delay.overridden(over!(
             drain_delay,
             "--drain-delay",

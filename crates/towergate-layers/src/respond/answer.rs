@@ -30,6 +30,7 @@ pub(super) struct Exchange {
     pub(super) renderer: Arc<dyn RenderError>,
     pub(super) record: Arc<RequestRecord>,
     pub(super) grace: Duration,
+    pub(super) keep_alive: Option<Duration>,
     pub(super) head_only: bool,
     pub(super) started: Instant,
 }
@@ -59,6 +60,10 @@ impl Verdict {
             let error = Error::new(ErrorKind::UpstreamAuth, "it refused the gateway's own credential")
                 .with_provider(provider.clone());
             return Self::Replace(error, ErrorKind::UpstreamAuth.status());
+        }
+        if status == StatusCode::LOOP_DETECTED {
+            // Said by ourselves, one round further.
+            return Self::PassForGood;
         }
         if status.is_server_error() || status.as_u16() >= 600 {
             let asks_to_wait = status == StatusCode::SERVICE_UNAVAILABLE && has_retry_after(parts);
@@ -248,7 +253,7 @@ fn copy(from: &HeaderMap, to: &mut HeaderMap, names: &[http::HeaderName]) {
 fn is_final(kind: ErrorKind) -> bool {
     match kind {
         ErrorKind::Unavailable | ErrorKind::Timeout(Clock::RequestBody) => false,
-        ErrorKind::Timeout(_) => true,
+        ErrorKind::Timeout(_) | ErrorKind::LoopDetected => true,
         kind => kind.origin() == Origin::Upstream,
     }
 }

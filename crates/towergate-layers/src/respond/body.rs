@@ -18,6 +18,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use towergate_core::{BoxError, Outcome, context::RequestRecord, protocol::RenderError};
 
+use super::keep_alive::KeepAlive;
 use crate::report;
 
 /// The time in which hyper is sure to flush what it was given: it does so whenever a body has
@@ -49,6 +50,7 @@ pub(super) struct Stream {
     pub(super) record: Arc<RequestRecord>,
     pub(super) grace: Duration,
     pub(super) tail: Tail,
+    pub(super) keep_alive: Option<KeepAlive>,
 }
 
 /// The last bytes handed on.
@@ -96,13 +98,19 @@ where
                     return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
                 }
                 StateProj::Passing { inner } => {
-                    let frame = ready!(inner.poll_frame(cx)).map(|frame| frame.map_err(Into::into));
+                    let Poll::Ready(frame) = inner.poll_frame(cx) else {
+                        let comment = this.stream.as_mut().map(|stream| stream.poll_silence(cx));
+                        return comment
+                            .unwrap_or(Poll::Pending)
+                            .map(|comment| Some(Ok(Frame::data(comment))));
+                    };
+                    let frame = frame.map(|frame| frame.map_err(Into::into));
                     let Some(stream) = this.stream else { return Poll::Ready(frame) };
                     let error = match frame {
                         Some(Err(error)) => error,
                         frame => {
                             if let Some(Ok(frame)) = &frame {
-                                stream.tail.push(frame.data_ref().map_or(&[], |data| data));
+                                stream.passed(frame.data_ref().map_or(&[], |data| data));
                             }
                             return Poll::Ready(frame);
                         }
@@ -148,6 +156,23 @@ where
 // === impl Stream ===
 
 impl Stream {
+    fn passed(&mut self, data: &[u8]) {
+        self.tail.push(data);
+        if let Some(keep_alive) = &mut self.keep_alive {
+            keep_alive.reset();
+        }
+    }
+
+    /// The upstream has nothing to give: a comment, where one is due and would be read as one.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        let Some(keep_alive) = self.keep_alive.as_mut().filter(|_| self.tail.is_between_events()) else {
+            return Poll::Pending;
+        };
+        let comment = ready!(keep_alive.poll(cx));
+        self.tail.push(&comment);
+        Poll::Ready(comment)
+    }
+
     /// The event that tells the client of an error, where there is still something to tell and a
     /// place to tell it.
     fn tell(&self, error: &BoxError) -> Option<Bytes> {

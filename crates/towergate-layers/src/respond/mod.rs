@@ -13,7 +13,8 @@
 //! | an upstream's 401, for the caller's own key ([`CallerCredential`]) | as it is | as it is |
 //! | an upstream's 408, 429 | as it is | `false`, but not where only the wait was too long |
 //! | an upstream's other 4xx | as it is | as it is |
-//! | an upstream's 5xx | 502; a 503 with `Retry-After` stays one | `false` |
+//! | an upstream's 508 | as it is: a gateway saw its request again | `false` |
+//! | an upstream's other 5xx | 502; a 503 with `Retry-After` stays one | `false` |
 //! | a failing answer that quotes the gateway's key ([`Credential`]) | as it is, with our text | `false` |
 //!
 //! What takes the place of an answer is an envelope made by [`RenderError`]: with `Content-Length`,
@@ -39,6 +40,9 @@
 //! word. The outcome is noted in the record ([`settle`](RequestRecord::settle)) at once, because the
 //! client may hang up in the pause. Since an event may come on top, such a body has no
 //! `Content-Length`. All other bodies fail as they are, and every other frame passes untouched.
+//!
+//! **Silence.** With a [`keep_alive`](RespondLayer::keep_alive) the client of an event stream gets the comment
+//! `: keep-alive` while nothing comes; each counts in `towergate_keep_alives_total`.
 //!
 //! **Dropped** before the head or in the body, it drops what is below; it keeps nothing.
 //!
@@ -75,6 +79,7 @@
 
 mod answer;
 mod body;
+mod keep_alive;
 #[cfg(test)]
 mod tests;
 
@@ -110,6 +115,7 @@ pub use self::body::ResponseBody;
 use self::{
     answer::{Exchange, Verdict},
     body::{Stream, Tail},
+    keep_alive::KeepAlive,
 };
 
 /// Makes [`Respond`]. See the [module](self).
@@ -117,6 +123,7 @@ use self::{
 pub struct RespondLayer {
     renderer: Arc<dyn RenderError>,
     grace: Duration,
+    keep_alive: Option<Duration>,
 }
 
 /// Answers whatever happens. See the [module](self).
@@ -124,6 +131,7 @@ pub struct Respond<S> {
     inner: S,
     renderer: Arc<dyn RenderError>,
     grace: Duration,
+    keep_alive: Option<Duration>,
     /// What `poll_ready` failed with: there is a request to answer only at `call`.
     failed: Option<BoxError>,
 }
@@ -162,7 +170,7 @@ impl RespondLayer {
 
     /// Answers in the shape that `renderer` gives to errors.
     pub fn new(renderer: impl RenderError) -> Self {
-        Self { renderer: Arc::new(renderer), grace: Self::GRACE }
+        Self { renderer: Arc::new(renderer), grace: Self::GRACE, keep_alive: None }
     }
 
     /// How long a stream stays open after the event that tells of an error: the time in which that
@@ -170,6 +178,15 @@ impl RespondLayer {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// After how long a silence of the upstream a stream's client gets the comment `: keep-alive`, so that nobody in
+    /// between takes the connection for dead: event streams only, between two events only, once the head is out, and
+    /// never after an event with an `id`. Default: never.
+    #[must_use]
+    pub fn keep_alive(mut self, every: Option<Duration>) -> Self {
+        self.keep_alive = every.filter(|every| !every.is_zero());
         self
     }
 }
@@ -184,7 +201,13 @@ impl<S> Layer<S> for RespondLayer {
     type Service = Respond<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Respond { inner, renderer: Arc::clone(&self.renderer), grace: self.grace, failed: None }
+        Respond {
+            inner,
+            renderer: Arc::clone(&self.renderer),
+            grace: self.grace,
+            keep_alive: self.keep_alive,
+            failed: None,
+        }
     }
 }
 
@@ -203,6 +226,7 @@ impl<S: Clone> Clone for Respond<S> {
             inner: self.inner.clone(),
             renderer: Arc::clone(&self.renderer),
             grace: self.grace,
+            keep_alive: self.keep_alive,
             failed: None,
         }
     }
@@ -242,6 +266,7 @@ where
             renderer: Arc::clone(&self.renderer),
             record: RequestRecord::of(request.extensions_mut()),
             grace: self.grace,
+            keep_alive: self.keep_alive,
             head_only: request.method() == Method::HEAD,
             started: Instant::now(),
         };
@@ -342,6 +367,9 @@ impl Exchange {
                     record: Arc::clone(&exchange.record),
                     grace: exchange.grace,
                     tail: Tail::default(),
+                    keep_alive: exchange
+                        .keep_alive
+                        .map(|every| KeepAlive::new(every, parts.extensions.get().cloned())),
                 }
             });
             ResponseBody::passing(body, stream)

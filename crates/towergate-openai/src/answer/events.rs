@@ -127,6 +127,9 @@ impl EventsBody {
             };
             let straddles = event.len > (at - begin) as u64;
             let has_data = event.data.is_some();
+            if event.has_id {
+                self.state.set_ids();
+            }
             let verdict = self.judge.judge(&event);
             let strip = self.strips_usage.then(|| event.data.filter(|_| !event.is_cut).map(strip));
             let fate = match (self.decide(verdict, has_data), strip.flatten()) {

@@ -13,6 +13,7 @@ use towergate_core::label::Label;
 
 use super::{
     Client, OpenAi, Pools, Shared,
+    cdn_loop::CdnLoop,
     connector::{self, Connector},
     error::Upstream,
     proxy::{Choice, Proxy},
@@ -296,7 +297,7 @@ impl Builder {
         let client = || self.client(connector.clone(), self.pool_max_idle, http2_only);
         let pools = Pools::new((0..shards).map(|_| client()).collect(), self.client(upgrading, 0, false));
         let is_openai = base.host() == "api.openai.com" || base.host().ends_with(".api.openai.com");
-        let outgoing = Outgoing { base, allowed: self.allowed, proxy_auth };
+        let outgoing = Outgoing { base, allowed: self.allowed, proxy_auth, cdn_loop: CdnLoop::new() };
         let asks_usage = self.asks_usage.unwrap_or(is_openai);
         Ok(OpenAi::new(Shared::new(pools, outgoing, upstream, self.answers, asks_usage, self.tunnel_idle)))
     }

@@ -51,6 +51,7 @@
 
 mod body;
 mod builder;
+mod cdn_loop;
 mod connector;
 mod error;
 mod proxy;

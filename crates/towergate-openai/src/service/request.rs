@@ -11,7 +11,10 @@ use http::{
 use http_body::{Body as _, SizeHint};
 use towergate_core::{Body, Error, ErrorKind, Facts, context::CallerCredential, headers};
 
-use super::uri::BaseUrl;
+use super::{
+    cdn_loop::{CDN_LOOP, CdnLoop},
+    uri::BaseUrl,
+};
 use crate::answer;
 
 /// What a leaf does to every request.
@@ -21,6 +24,7 @@ pub(super) struct Outgoing {
     pub(super) allowed: Vec<HeaderName>,
     /// `Proxy-Authorization`, where the proxy reads our requests itself.
     pub(super) proxy_auth: Option<HeaderValue>,
+    pub(super) cdn_loop: CdnLoop,
 }
 
 // === impl Outgoing ===
@@ -39,11 +43,13 @@ impl Outgoing {
         }
         let uri = self.base.join(&parts.uri)?;
         let mut fields = parts.headers;
+        let signature = self.cdn_loop.sign(&fields)?;
         // Before the hop's fields go: a length beside a transfer coding means nothing.
         if fields.contains_key(TRANSFER_ENCODING) {
             fields.remove(CONTENT_LENGTH);
         }
         headers::retain_request(&mut fields, &self.allowed);
+        fields.insert(CDN_LOOP, signature);
         // Never, whatever is allowed: they are this hop's, or the client's own affair.
         for name in [HOST, EXPECT, COOKIE] {
             fields.remove(name);
@@ -192,7 +198,12 @@ mod tests {
     use super::*;
 
     fn outgoing(base: &str) -> Outgoing {
-        Outgoing { base: BaseUrl::parse(base).unwrap(), allowed: Vec::new(), proxy_auth: None }
+        Outgoing {
+            base: BaseUrl::parse(base).unwrap(),
+            allowed: Vec::new(),
+            proxy_auth: None,
+            cdn_loop: CdnLoop::new(),
+        }
     }
 
     /// A body of unknown length.
@@ -238,7 +249,7 @@ mod tests {
         assert!(request.extensions().is_empty());
         let mut names: Vec<_> = request.headers().keys().cloned().collect();
         names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        assert_eq!(names, [AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("x-tenant")]);
+        assert_eq!(names, [AUTHORIZATION, CDN_LOOP, CONTENT_TYPE, HeaderName::from_static("x-tenant")]);
     }
 
     #[test]
@@ -281,6 +292,7 @@ mod tests {
         assert!(request.body().is_end_stream());
         let mut fields: Vec<_> =
             request.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        fields.retain(|(name, _)| *name != "cdn-loop");
         fields.sort_unstable();
         assert_eq!(
             fields,

@@ -61,6 +61,8 @@ pub struct Event<'a> {
     pub name: &'a [u8],
     /// The `data` fields, joined; none where there is none: a comment, or blank lines.
     pub data: Option<&'a [u8]>,
+    /// Whether it has an `id` field.
+    pub has_id: bool,
     /// Whether more came than is kept: `data` is a beginning of it.
     pub is_cut: bool,
     /// Its length in bytes, over all frames, its blank line included.
@@ -72,7 +74,7 @@ pub struct Event<'a> {
 #[cfg(test)]
 impl<'a> Event<'a> {
     pub(crate) fn new(name: &'a [u8], data: Option<&'a [u8]>) -> Self {
-        Self { name, data, is_cut: false, len: 0 }
+        Self { name, data, has_id: false, is_cut: false, len: 0 }
     }
 }
 
@@ -102,8 +104,8 @@ impl SseReader {
                 }
                 self.pending_len = 0;
                 let bytes = if straddles { &self.pending[..] } else { own };
-                let (name, data) = parse(bytes, first, &mut self.joined);
-                Some(Event { name, data, is_cut: bytes.len() as u64 != len, len })
+                let (name, data, has_id) = parse(bytes, first, &mut self.joined);
+                Some(Event { name, data, has_id, is_cut: bytes.len() as u64 != len, len })
             }
             None => {
                 *at = frame.len();
@@ -140,8 +142,8 @@ impl SseReader {
             return None;
         }
         let first = !std::mem::replace(&mut self.started, true);
-        let (name, data) = parse(&self.pending, first, &mut self.joined);
-        Some(Event { name, data, is_cut: self.pending.len() as u64 != len, len })
+        let (name, data, has_id) = parse(&self.pending, first, &mut self.joined);
+        Some(Event { name, data, has_id, is_cut: self.pending.len() as u64 != len, len })
     }
 
     fn keep(&mut self, bytes: &[u8]) {

@@ -2,17 +2,18 @@
 
 use memchr::{memchr, memchr2};
 
-/// The name and the data of an event. `joined` holds data of several lines.
+/// The name and the data of an event, and whether it has an `id`. `joined` holds data of several lines.
 pub(super) fn parse<'a>(
     bytes: &'a [u8],
     first: bool,
     joined: &'a mut Vec<u8>,
-) -> (&'a [u8], Option<&'a [u8]>) {
+) -> (&'a [u8], Option<&'a [u8]>, bool) {
     let mut rest = match bytes.strip_prefix(b"\xef\xbb\xbf") {
         Some(rest) if first => rest,
         _ => bytes,
     };
     let (mut name, mut data, mut lines): (&[u8], &[u8], usize) = (b"", b"", 0);
+    let mut has_id = false;
     while !rest.is_empty() {
         let length = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
         let (line, behind) = rest.split_at(length);
@@ -20,6 +21,7 @@ pub(super) fn parse<'a>(
         let (field, value) = split(line);
         match field {
             b"event" => name = value,
+            b"id" => has_id = true,
             b"data" => {
                 match lines {
                     0 => data = value,
@@ -40,7 +42,7 @@ pub(super) fn parse<'a>(
         1 => Some(data),
         _ => Some(&joined[..]),
     };
-    (name, data)
+    (name, data, has_id)
 }
 
 fn join(joined: &mut Vec<u8>, value: &[u8]) {

@@ -26,6 +26,7 @@ pub struct ServerPlan {
     pub max_in_flight: Setting<Option<u32>>,
     pub total_timeout: Setting<Duration>,
     pub request_body_timeout: Setting<Duration>,
+    pub stream_keep_alive: Setting<Duration>,
     pub drain_delay: Setting<Duration>,
     pub drain_timeout: Setting<Duration>,
     pub log: Setting<String>,
@@ -47,6 +48,7 @@ impl ServerPlan {
             max_in_flight: Setting::built_in(None),
             total_timeout: Setting::built_in(Duration::from_secs(600)),
             request_body_timeout: Setting::built_in(Duration::from_secs(30)),
+            stream_keep_alive: Setting::built_in(Duration::from_secs(15)),
             drain_delay: Setting::built_in(Duration::ZERO),
             drain_timeout: Setting::built_in(Duration::from_secs(30)),
             log: Setting::built_in("info".to_owned()),
@@ -61,6 +63,8 @@ impl ServerPlan {
             .with_request_body(self.request_body_timeout.value.min(self.total_timeout.value));
         let gateway =
             gateway.max_body(self.max_body.value).max_upload(self.max_upload.value as u64).timeouts(timeouts);
+        let every = self.stream_keep_alive.value;
+        let gateway = gateway.stream_keep_alive((!every.is_zero()).then_some(every));
         match self.max_in_flight.value {
             Some(requests) => gateway.max_in_flight(requests as usize),
             None => gateway,
@@ -170,6 +174,9 @@ impl ServerPlan {
             request_body_timeout: built_in
                 .request_body_timeout
                 .overridden(time(server.request_body_timeout, "server.request_body_timeout")),
+            stream_keep_alive: built_in
+                .stream_keep_alive
+                .overridden(time(server.stream_keep_alive, "server.stream_keep_alive")),
             drain_delay: built_in.drain_delay.overridden(time(server.drain_delay, "server.drain_delay")),
             drain_timeout: built_in
                 .drain_timeout

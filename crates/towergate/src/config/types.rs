@@ -367,6 +367,9 @@ pub struct ServerSection {
     /// The longest gap in a client's upload. Default: 30.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub request_body_timeout: Option<Time>,
+    /// After how long a silence of the provider the client of a stream gets the comment `: keep-alive`; 0 for never.
+    /// Default: 15.
+    pub stream_keep_alive: Option<Time>,
     /// How long connections are still accepted after SIGTERM, with /readyz already off. Default: 0.
     pub drain_delay: Option<Time>,
     /// How long what is under way may go on after that. Default: 30.

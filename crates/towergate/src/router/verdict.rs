@@ -53,7 +53,8 @@ fn of_error(error: &Error) -> Verdict {
         | ErrorKind::Truncated
         | ErrorKind::Unavailable
         | ErrorKind::Draining
-        | ErrorKind::Misconfigured) => Verdict::Next(kind.code()),
+        | ErrorKind::Misconfigured
+        | ErrorKind::LoopDetected) => Verdict::Next(kind.code()),
         _ => Verdict::Final,
     }
 }

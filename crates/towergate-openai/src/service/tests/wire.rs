@@ -46,7 +46,8 @@ async fn a_request_goes_out_as_it_came_in() {
     }
     assert_eq!(text(send(&leaf, request).await.unwrap()).await, "ok");
     let (head, body) = told.recv().await.unwrap();
-    let mut lines: Vec<_> = head.trim_end().lines().collect();
+    let mut lines: Vec<_> =
+        head.trim_end().lines().filter(|line| !line.starts_with("cdn-loop: towergate-")).collect();
     assert_eq!(lines.remove(0), "POST /v1/chat/completions?b=%20&a HTTP/1.1");
     lines.sort_unstable();
     let host = format!("host: {}", upstream.address);
