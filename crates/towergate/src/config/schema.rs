@@ -136,6 +136,10 @@ impl<'a> Check<'a> {
         let names_a_setting = |text: &str| text.split_once(':').is_some_and(|(name, _)| !name.contains(' '));
         if expected == ["a mapping"] && value.as_str().is_some_and(names_a_setting) {
             message.push_str("; a space is missing behind the colon");
+        } else if expected == ["a mapping"] && value.is_array() {
+            message.push_str("; write each with a colon behind its name, and no dash");
+        } else if let Some(example) = schema.get("examples").and_then(|all| all.get(0)?.as_str()) {
+            message.push_str(&format!(" such as {example}"));
         }
         self.report(path, message, None);
         false
@@ -256,6 +260,7 @@ mod tests {
             "default",
             "description",
             "enum",
+            "examples",
             "exclusiveMinimum",
             "format",
             "items",

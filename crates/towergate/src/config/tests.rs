@@ -160,6 +160,38 @@ fn a_base_url_that_is_none_is_found_before_anything_is_built() {
 }
 
 #[test]
+fn what_new_users_write_says_what_to_write_instead() {
+    let found = errors(
+        "providers:\n  a:\n    base_url: https://a/v1/chat/completions\n    api_key: $OPENAI_KEY\n    headers: {x-a: $TEAM}\n    models: {x: ''}\n  \
+         b: {base_url: 'http://b', keys: [{api_key: $B}], model: y}\nclient_keys:\n  me: {key: $ME}\n  one: {key: abc}\n  \
+         two: {sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad}\nserver: {listen: '1.1.1.1:80', admin_listen: '1.1.1.1:80'}\n\
+         logging: {level: 'verbos, hyper=inof, towergate=debug'}\n",
+    );
+    let expected = [
+        "t.yaml:3:5: providers.a.base_url: this is the address of one endpoint; the base URL ends before /chat/completions",
+        "t.yaml:4:5: providers.a.api_key: a variable is written ${NAME}, and a dollar sign itself $$",
+        "t.yaml:5:15: providers.a.headers.x-a: a variable is written ${NAME}, and a dollar sign itself $$",
+        "t.yaml:6:14: providers.a.models.x: the provider's name for it is empty; leave it out where it is the same",
+        "t.yaml:7:37: providers.b.keys[0].api_key: a variable is written ${NAME}, and a dollar sign itself $$",
+        "t.yaml:9:8: client_keys.me.key: a variable is written ${NAME}, and a dollar sign itself $$",
+        "t.yaml:11:3: client_keys.two: the client \"one\" has the same key",
+        "t.yaml:12:32: server.admin_listen: 1.1.1.1:80 is the address of the API already",
+        "t.yaml:13:11: logging.level: \"verbos\" is not one of off, error, warn, info, debug, trace",
+        "t.yaml:13:11: logging.level: \"inof\" is not one of off, error, warn, info, debug, trace; did you mean \"info\"?",
+    ];
+    assert_eq!(found, expected);
+    parse(
+        "providers: {a: {api_key: 'sk-$1', headers: {x-a: $, x-b: $$A}}}\nlogging: {level: 'WARN,hyper::client=debug,towergate=off'}\n",
+    );
+    let found = errors("providers: {a: {type: ollama, models: [m]}}\nserver: {listen: 8080}\n");
+    assert_eq!(
+        found[0],
+        "t.yaml:1:31: providers.a.models: a list is not a mapping; write each with a colon behind its name, and no dash"
+    );
+    assert_eq!(found[1], "t.yaml:2:10: server.listen: 8080 is not text such as 127.0.0.1:8080");
+}
+
+#[test]
 fn no_error_shows_a_key() {
     for text in [
         "providers: {a: {api_key: [sk-canary-0123456789]}}",

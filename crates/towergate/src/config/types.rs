@@ -349,8 +349,10 @@ pub enum RoutingStrategy {
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSection {
     /// Where to listen. Default: 127.0.0.1:8080.
+    #[schemars(example = "127.0.0.1:8080")]
     pub listen: Option<String>,
     /// A listener of its own for /healthz, /readyz and /metrics. Never speaks TLS.
+    #[schemars(example = "127.0.0.1:9090")]
     pub admin_listen: Option<String>,
     /// Speak TLS on the first.
     pub tls: ServerTlsSection,

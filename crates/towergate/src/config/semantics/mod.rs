@@ -1,23 +1,18 @@
 //! What each value allows but all together do not.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-};
+mod edge;
+
+use std::collections::{HashMap, HashSet};
 
 use http::{HeaderName, HeaderValue};
-use towergate_core::access::ClientAccess;
-use towergate_openai::{
-    routes,
-    service::{InvalidBaseUrl, check_base_url},
-};
+use towergate_openai::service::{InvalidBaseUrl, check_base_url};
 
 use super::{
     Config,
     plan::{KeyReference, ProviderPlan},
     problem::{Problem, nearest},
-    setting::{Origin, is_reference},
-    types::{ClientKeySection, KeySection},
+    setting::Origin,
+    types::{KeySection, Secret},
 };
 
 /// Everything that is wrong beyond the schema.
@@ -27,11 +22,10 @@ pub(super) fn check(config: &Config, plans: &[ProviderPlan]) -> Vec<Problem> {
     check.weights(plans);
     check.routing(plans);
     check.server();
+    check.logging();
     check.allowed_models(plans);
     check.allowed_endpoints();
-    for (name, key) in &config.file.client_keys {
-        check.client_key(&format!("client_keys.{name}"), key);
-    }
+    check.client_keys();
     check.problems
 }
 
@@ -74,6 +68,10 @@ impl Check<'_> {
                     _ => (path("base_url"), "this"),
                 };
                 self.report(path, format!("{what} is no base URL: {why}"), None);
+            } else if let Some(endpoint) = endpoint(&plan.base_url.value) {
+                let message =
+                    format!("this is the address of one endpoint; the base URL ends before {endpoint}");
+                self.report(path("base_url"), message, None);
             }
             let ways = [
                 ("api_key", section.api_key.is_some()),
@@ -85,16 +83,26 @@ impl Check<'_> {
             if let [first, second, ..] = set[..] {
                 self.report(path(second), format!("{first} says already where the key comes from"), None);
             }
-            if plan.key.value == KeyReference::Text(super::types::Secret(String::new())) {
+            if plan.key.value == KeyReference::Text(Secret(String::new())) {
                 self.report(
                     path("api_key"),
                     "the key is empty; leave the setting out where none is wanted",
                     None,
                 );
             }
+            if let Some(key) = &section.api_key {
+                self.variable(path("api_key"), key);
+            }
             self.keys(&path("keys"), &section.keys);
+            for (model, settings) in &plan.models {
+                if settings.upstream.as_deref() == Some("") {
+                    let message = "the provider's name for it is empty; leave it out where it is the same";
+                    self.report(path(&format!("models.{model}")), message, None);
+                }
+            }
             for (name, value) in &section.headers {
                 let header = path(&format!("headers.{name}"));
+                self.variable(header.clone(), value);
                 if HeaderName::from_bytes(name.as_bytes()).is_err() {
                     self.report(header, "this is not the name of a header field", None);
                 } else if !value.0.contains("${") && HeaderValue::from_str(&value.0).is_err() {
@@ -129,6 +137,15 @@ impl Check<'_> {
         }
     }
 
+    /// A secret that is written as a shell has it would be sent as it stands.
+    fn variable(&mut self, path: String, Secret(text): &Secret) {
+        let is_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        if text.strip_prefix('$').is_some_and(|name| !name.is_empty() && name.bytes().all(is_name)) {
+            // It is not quoted: it may be a secret after all.
+            self.report(path, "a variable is written ${NAME}, and a dollar sign itself $$", None);
+        }
+    }
+
     fn keys(&mut self, path: &str, keys: &[KeySection]) {
         let mut names = HashSet::new();
         for (at, key) in keys.iter().enumerate() {
@@ -144,7 +161,8 @@ impl Check<'_> {
                 (Some(key), None) if key.0.is_empty() => {
                     self.report(format!("{path}[{at}].api_key"), "the key is empty", None);
                 }
-                _ => {}
+                (Some(key), None) => self.variable(format!("{path}[{at}].api_key"), key),
+                (None, Some(_)) => {}
             }
             let name = key.name.clone().unwrap_or_else(|| (at + 1).to_string());
             if !names.insert(name.clone()) {
@@ -217,87 +235,15 @@ impl Check<'_> {
             }
         }
     }
-
-    fn allowed_models(&mut self, plans: &[ProviderPlan]) {
-        if plans.iter().any(|plan| plan.models.is_empty()) {
-            return;
-        }
-        let known = || plans.iter().flat_map(|plan| plan.models.iter().map(|(name, _)| name.as_str()));
-        for (client, key) in &self.config.file.client_keys {
-            for (at, name) in key.allowed_models.iter().flatten().enumerate() {
-                if !known().any(|known| known == name) {
-                    let path = format!("client_keys.{client}.allowed_models[{at}]");
-                    let suggestion = nearest(name, known());
-                    self.report(path, format!("no provider serves the model {name:?}"), suggestion);
-                }
-            }
-        }
-    }
-
-    /// An endpoint that is in no route, nor above one, would let nothing in.
-    fn allowed_endpoints(&mut self) {
-        let known: Vec<String> =
-            routes::all().iter().map(|route| format!("{}{}", routes::BASE_PATH, route.template)).collect();
-        for (client, key) in &self.config.file.client_keys {
-            for (at, endpoint) in key.allowed_endpoints.iter().flatten().enumerate() {
-                let access = ClientAccess::all().allowed_endpoints([endpoint]);
-                if !routes::all().iter().any(|route| access.check_route(route).is_ok()) {
-                    let path = format!("client_keys.{client}.allowed_endpoints[{at}]");
-                    let message = format!(
-                        "no endpoint is {endpoint:?} or below it; write it as /v1/files, or /v1 for all of them"
-                    );
-                    let suggestion = nearest(endpoint, known.iter().map(String::as_str));
-                    self.report(path, message, suggestion);
-                }
-            }
-        }
-    }
-
-    fn server(&mut self) {
-        let server = &self.config.file.server;
-        let tls = &server.tls;
-        let half = tls.cert_file.is_some() != tls.key_file.is_some();
-        if half || (tls.client_ca_file.is_some() && tls.cert_file.is_none()) {
-            self.report("server.tls", "cert_file and key_file need each other", None);
-        }
-        for (name, value) in [("listen", &server.listen), ("admin_listen", &server.admin_listen)] {
-            if let Some(address) = value
-                && address.parse::<SocketAddr>().is_err()
-            {
-                self.report(
-                    format!("server.{name}"),
-                    "this is not an address with a port, such as 127.0.0.1:8080 or [::]:8080",
-                    None,
-                );
-            }
-        }
-    }
-
-    fn client_key(&mut self, path: &str, section: &ClientKeySection) {
-        match (&section.key, &section.sha256) {
-            (None, None) => self.report(path, "key or sha256 is missing", None),
-            (Some(_), Some(_)) => self.report(path, "key and sha256 are both there: leave one out", None),
-            (Some(key), None) if key.0.is_empty() => {
-                self.report(format!("{path}.key"), "the key is empty", None)
-            }
-            (Some(key), None) if !is_reference(&key.0) && key.0.trim() != key.0 => {
-                self.report(format!("{path}.key"), "the key begins or ends with white space", None);
-            }
-            (None, Some(digest))
-                if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
-            {
-                self.report(
-                    format!("{path}.sha256"),
-                    "a SHA-256 is 64 hex digits: printf %s \"$KEY\" | sha256sum",
-                    None,
-                );
-            }
-            _ => {}
-        }
-    }
 }
 
 /// Whether a text can be a base URL; nothing where a variable of it is not set, which is an error of its own.
 fn checked(url: &str) -> Option<Result<(), InvalidBaseUrl>> {
     (!url.contains("${")).then(|| check_base_url(url))
+}
+
+/// The endpoint that a URL ends in, where it is that of one.
+fn endpoint(url: &str) -> Option<&'static str> {
+    const ENDPOINTS: [&str; 4] = ["/chat/completions", "/completions", "/responses", "/embeddings"];
+    ENDPOINTS.into_iter().find(|endpoint| url.trim_end_matches('/').ends_with(endpoint))
 }

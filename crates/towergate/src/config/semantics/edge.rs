@@ -1,0 +1,134 @@
+//! What stands towards the clients: their keys, the listeners, the log.
+
+use std::net::SocketAddr;
+
+use towergate_core::access::ClientAccess;
+use towergate_layers::client_auth::ClientKey;
+use towergate_openai::routes;
+
+use super::{
+    super::{plan::ProviderPlan, problem::nearest, setting::is_reference, types::ClientKeySection},
+    Check,
+};
+
+impl Check<'_> {
+    pub(super) fn allowed_models(&mut self, plans: &[ProviderPlan]) {
+        if plans.iter().any(|plan| plan.models.is_empty()) {
+            return;
+        }
+        let known = || plans.iter().flat_map(|plan| plan.models.iter().map(|(name, _)| name.as_str()));
+        for (client, key) in &self.config.file.client_keys {
+            for (at, name) in key.allowed_models.iter().flatten().enumerate() {
+                if !known().any(|known| known == name) {
+                    let path = format!("client_keys.{client}.allowed_models[{at}]");
+                    let suggestion = nearest(name, known());
+                    self.report(path, format!("no provider serves the model {name:?}"), suggestion);
+                }
+            }
+        }
+    }
+
+    /// An endpoint that is in no route, nor above one, would let nothing in.
+    pub(super) fn allowed_endpoints(&mut self) {
+        let known: Vec<String> =
+            routes::all().iter().map(|route| format!("{}{}", routes::BASE_PATH, route.template)).collect();
+        for (client, key) in &self.config.file.client_keys {
+            for (at, endpoint) in key.allowed_endpoints.iter().flatten().enumerate() {
+                let access = ClientAccess::all().allowed_endpoints([endpoint]);
+                if !routes::all().iter().any(|route| access.check_route(route).is_ok()) {
+                    let path = format!("client_keys.{client}.allowed_endpoints[{at}]");
+                    let message = format!(
+                        "no endpoint is {endpoint:?} or below it; write it as /v1/files, or /v1 for all of them"
+                    );
+                    let suggestion = nearest(endpoint, known.iter().map(String::as_str));
+                    self.report(path, message, suggestion);
+                }
+            }
+        }
+    }
+
+    pub(super) fn server(&mut self) {
+        let server = &self.config.file.server;
+        let tls = &server.tls;
+        let half = tls.cert_file.is_some() != tls.key_file.is_some();
+        if half || (tls.client_ca_file.is_some() && tls.cert_file.is_none()) {
+            self.report("server.tls", "cert_file and key_file need each other", None);
+        }
+        let plan = self.config.server();
+        if plan.admin_listen.value == Some(plan.listen.value) && plan.listen.value.port() != 0 {
+            self.report(
+                "server.admin_listen",
+                format!("{} is the address of the API already", plan.listen.value),
+                None,
+            );
+        }
+        for (name, value) in [("listen", &server.listen), ("admin_listen", &server.admin_listen)] {
+            if let Some(address) = value
+                && address.parse::<SocketAddr>().is_err()
+            {
+                self.report(
+                    format!("server.{name}"),
+                    "this is not an address with a port, such as 127.0.0.1:8080 or [::]:8080",
+                    None,
+                );
+            }
+        }
+    }
+
+    /// What a level, or module=level pairs, may be.
+    pub(super) fn logging(&mut self) {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        for pair in self.config.file.logging.level.iter().flat_map(|level| level.split(',')) {
+            let level = pair.rsplit_once('=').map_or(pair, |(_, level)| level).trim();
+            if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+                let message = format!("{level:?} is not one of {}", LEVELS.join(", "));
+                self.report("logging.level", message, nearest(level, LEVELS));
+            }
+        }
+    }
+
+    pub(super) fn client_keys(&mut self) {
+        let mut known: Vec<(&str, ClientKey)> = Vec::new();
+        for (name, section) in &self.config.file.client_keys {
+            let path = format!("client_keys.{name}");
+            self.client_key(&path, section);
+            let key = match (&section.key, &section.sha256) {
+                // What variables hold shows when it is built.
+                (Some(key), None) if !key.0.contains('$') => ClientKey::new(&key.0.clone().into()).ok(),
+                (None, Some(digest)) => ClientKey::from_sha256(digest).ok(),
+                _ => None,
+            };
+            let Some(key) = key else { continue };
+            if let Some((other, _)) = known.iter().find(|(_, other)| *other == key) {
+                self.report(path, format!("the client {other:?} has the same key"), None);
+            }
+            known.push((name, key));
+        }
+    }
+
+    fn client_key(&mut self, path: &str, section: &ClientKeySection) {
+        match (&section.key, &section.sha256) {
+            (None, None) => self.report(path, "key or sha256 is missing", None),
+            (Some(_), Some(_)) => self.report(path, "key and sha256 are both there: leave one out", None),
+            (Some(key), None) if key.0.is_empty() => {
+                self.report(format!("{path}.key"), "the key is empty", None)
+            }
+            (Some(key), None) if key.0.starts_with('$') && !is_reference(&key.0) => {
+                self.variable(format!("{path}.key"), key);
+            }
+            (Some(key), None) if !is_reference(&key.0) && key.0.trim() != key.0 => {
+                self.report(format!("{path}.key"), "the key begins or ends with white space", None);
+            }
+            (None, Some(digest))
+                if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+            {
+                self.report(
+                    format!("{path}.sha256"),
+                    "a SHA-256 is 64 hex digits: printf %s \"$KEY\" | sha256sum",
+                    None,
+                );
+            }
+            _ => {}
+        }
+    }
+}
