@@ -114,6 +114,14 @@ impl Deployments {
         };
         let name = match (name.as_str(), model) {
             ("*", "*") => None,
+            (_, "") => {
+                notes.at(
+                    &params.path("model"),
+                    format!("{name}: no model is named, and it was not taken over"),
+                );
+                self.others.insert(name);
+                return;
+            }
             _ if name.contains('*') || model.contains('*') => {
                 let message =
                     "patterns of names are not served: name the models, or serve any with model_name \"*\"";

@@ -38,7 +38,7 @@ use self::{
     settings::Settings,
 };
 use super::{
-    ConfigErrors, Problem,
+    Config, ConfigErrors, Problem, Variables,
     document::{self, Document},
     setting::references,
 };
@@ -90,7 +90,14 @@ impl Import {
         let mut sections = Map::new();
         sections.insert("providers".to_owned(), providers.into_value());
         sections.extend(settings.sections(routing));
-        Ok(Self { source, settings: Value::Object(sections), notes: notes.sorted() })
+        let settings = Value::Object(sections);
+        // What was wrong before is wrong still, such as a URL that is none: it is said now, and not at the start.
+        let variables = Variables::new(|_| Some("http://variable".to_owned()));
+        let unsound = Config::parse("", &write::yaml(&settings), &variables).err();
+        for problem in unsound.into_iter().flat_map(|errors| errors.problems) {
+            notes.at("", format!("to be mended in the new file: {}", Problem { place: None, ..problem }));
+        }
+        Ok(Self { source, settings, notes: notes.sorted() })
     }
 
     /// The configuration, as a file of ours, with the [notes](Self::notes) as comments.

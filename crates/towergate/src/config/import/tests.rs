@@ -330,6 +330,21 @@ general_settings: {master_key: sk-canary}
 }
 
 #[test]
+fn what_was_wrong_before_is_said() {
+    let import = import(
+        "\
+model_list:
+  - {model_name: a, litellm_params: {model: ollama/a, api_base: your-ollama-base}}
+  - {model_name: b, litellm_params: {model: azure/, api_base: 'https://b'}}
+",
+    );
+    let notes = notes(&import);
+    has(&notes, "1:1: to be mended in the new file: providers.ollama.base_url:", "no base URL");
+    has(&notes, "3:38: model_list[1].litellm_params.model:", "b: no model is named");
+    assert_eq!(notes.len(), 2, "{notes:#?}");
+}
+
+#[test]
 fn a_file_of_which_nothing_can_be_served_is_an_error_with_the_reasons() {
     for (text, says) in [
         ("", "no model could be taken over"),
