@@ -9,7 +9,7 @@ use towergate_sim::{Sim, SimServer};
 use crate::{
     cli::DemoArgs,
     logging, serve,
-    settings::{self, Error},
+    settings::{self, Error, GivenKeys},
 };
 
 pub(crate) async fn run(args: DemoArgs, matches: &ArgMatches) -> Result<ExitCode, Error> {
@@ -19,7 +19,7 @@ pub(crate) async fn run(args: DemoArgs, matches: &ArgMatches) -> Result<ExitCode
     let sim = SimServer::start(Sim::new()).await?;
     let provider = OpenAiProvider::from_env().await?.name("simulated-openai").base_url(&sim.base_url());
     let gateway = Gateway::builder().provider(provider.api_key("demo-key")?.build()?);
-    let gateway = settings::limited(&args.server, &plan, gateway)?.build()?;
+    let gateway = settings::limited(&GivenKeys::read(&args.server).await?, &plan, gateway)?.build()?;
     let guarded = settings::has_client_keys(&args.server);
     let code = serve::start(&plan, gateway, guarded, |url| {
         println!(

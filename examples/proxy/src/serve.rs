@@ -1,6 +1,9 @@
 //! `towergate serve`.
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use clap::ArgMatches;
 use towergate::{
@@ -12,7 +15,7 @@ use towergate::{
 use crate::{
     cli::ServeArgs,
     logging,
-    settings::{self, Error},
+    settings::{self, Error, GivenKeys},
 };
 
 const NOT_CONFIGURED: &str = "\
@@ -28,7 +31,8 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
             return Err(NOT_CONFIGURED.into());
         }
         let provider = settings::provider(&args.upstream).await?.build()?;
-        let gateway = settings::limited(&args.server, &plan, Gateway::builder().provider(provider))?;
+        let keys = GivenKeys::read(&args.server).await?;
+        let gateway = settings::limited(&keys, &plan, Gateway::builder().provider(provider))?;
         return start(&plan, gateway.build()?, settings::has_client_keys(&args.server), |_| ()).await;
     };
     if settings::says_anything(&args.upstream) {
@@ -46,10 +50,19 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
     logging::init(&plan.log.value, plan.log_format.value)?;
     let mut hangups = signal::Hangups::listen()?;
     let (server, matches) = (args.server.clone(), matches.clone());
-    let guarded = !config.file().client_keys.is_empty() || settings::has_client_keys(&args.server);
+    let keys = GivenKeys::read(&args.server).await?;
+    let given = settings::has_client_keys(&args.server);
+    let guarded = given || !config.file().client_keys.is_empty();
+    let (listen, was_guarded) = (plan.listen.value, AtomicBool::new(guarded));
     let live = Live::of(config, variables, move |config, gateway| {
         let plan = settings::plan(&server, &matches, Some(config));
-        settings::limited(&server, &plan, gateway).map_err(|error| error.to_string())
+        let gateway = settings::limited(&keys, &plan, gateway).map_err(|error| error.to_string())?;
+        let guarded = given || !config.file().client_keys.is_empty();
+        // Without them from now on: as loudly as at the start.
+        if was_guarded.swap(guarded, Relaxed) {
+            settings::warn_if_open(listen, guarded);
+        }
+        Ok(gateway)
     })
     .await?;
     let gateway = live.gateway();
@@ -90,13 +103,7 @@ pub(crate) async fn start(
             }
         });
     }
-    let listen = plan.listen.value;
-    if !guarded && !settings::is_loopback(listen) {
-        tracing::warn!(
-            %listen,
-            "anybody who reaches this address can spend the provider's key: set TOWERGATE_CLIENT_KEYS"
-        );
-    }
+    settings::warn_if_open(plan.listen.value, guarded);
     let server = server.health(gateway.clone()).bind(gateway).await?;
     // Before anybody can know that it runs: a signal that comes early must not be missed, nor a second
     // one that comes while the first is being acted on.

@@ -1,12 +1,15 @@
 //! From flags, environment and file to a gateway and a server. The rule: flag, then `TOWERGATE_*`, then the
 //! file, then `OPENAI_*`, then what is built in.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::{ArgMatches, parser::ValueSource};
 use towergate::{
     GatewayBuilder, OpenAiProvider, OpenAiProviderBuilder,
-    config::{Config, Origin, ServerPlan, types},
+    config::{Config, Origin, ServerPlan, read_text, types},
     layers::client_auth::ClientKeys,
     parse_client_keys,
     server::{Server, ServerBuilder, telemetry},
@@ -148,12 +151,12 @@ pub(crate) fn plan(args: &ServerArgs, matches: &ArgMatches, config: Option<&Conf
 /// A gateway with the listener's limits, and with the client keys of flags and environment, which stand in place
 /// of those of a file.
 pub(crate) fn limited(
-    args: &ServerArgs,
+    keys: &GivenKeys,
     plan: &ServerPlan,
     gateway: GatewayBuilder,
 ) -> Result<GatewayBuilder, Error> {
     let gateway = plan.limit(gateway);
-    Ok(match client_keys(args)? {
+    Ok(match keys.now()? {
         Some(keys) => gateway.client_keys(keys),
         None => gateway,
     })
@@ -176,25 +179,57 @@ pub(crate) fn server(plan: &ServerPlan, guarded: bool) -> Result<ServerBuilder, 
         .metrics(telemetry::install_metrics()?))
 }
 
+/// Says loudly where anybody can come in.
+pub(crate) fn warn_if_open(listen: SocketAddr, guarded: bool) {
+    if !guarded && !is_loopback(listen) {
+        tracing::warn!(
+            %listen,
+            "anybody who reaches this address can spend the provider's key: set TOWERGATE_CLIENT_KEYS"
+        );
+    }
+}
+
 pub(crate) fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Keys that clients must present: from the environment, or from a file.
-fn client_keys(args: &ServerArgs) -> Result<Option<ClientKeys>, Error> {
-    let variable = std::env::var("TOWERGATE_CLIENT_KEYS").ok().filter(|keys| !keys.trim().is_empty());
-    let (text, origin) = match (&args.client_keys_file, variable) {
-        (None, None) => return Ok(None),
-        (Some(_), Some(_)) => {
-            return Err("TOWERGATE_CLIENT_KEYS and --client-keys-file are both set: unset one".into());
+/// Keys that clients must present, of flags and environment.
+#[derive(Debug)]
+pub(crate) struct GivenKeys {
+    keys: Option<ClientKeys>,
+    /// A regular file, which is read again whenever a configuration is. A FIFO can be read only once.
+    file: Option<PathBuf>,
+}
+
+impl GivenKeys {
+    pub(crate) async fn read(args: &ServerArgs) -> Result<Self, Error> {
+        let variable = std::env::var("TOWERGATE_CLIENT_KEYS").ok().filter(|keys| !keys.trim().is_empty());
+        match (&args.client_keys_file, variable) {
+            (None, None) => Ok(Self { keys: None, file: None }),
+            (Some(_), Some(_)) => {
+                Err("TOWERGATE_CLIENT_KEYS and --client-keys-file are both set: unset one".into())
+            }
+            (None, Some(keys)) => {
+                let keys =
+                    parse_client_keys(&keys).map_err(|error| format!("TOWERGATE_CLIENT_KEYS: {error}"))?;
+                Ok(Self { keys: Some(keys), file: None })
+            }
+            (Some(path), None) => {
+                let text = read_text(path).await;
+                let text = text.map_err(|why| format!("the client keys in {}: {why}", path.display()))?;
+                Ok(Self { keys: Some(of_file(path, &text)?), file: path.is_file().then(|| path.clone()) })
+            }
         }
-        (None, Some(keys)) => (keys, "TOWERGATE_CLIENT_KEYS".to_owned()),
-        (Some(file), None) => {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| format!("cannot read the client keys in {}: {error}", file.display()))?;
-            (text, file.display().to_string())
-        }
-    };
-    let keys = parse_client_keys(&text).map_err(|error| format!("{origin}: {error}"))?;
-    Ok(Some(keys))
+    }
+
+    fn now(&self) -> Result<Option<ClientKeys>, Error> {
+        let Some(path) = &self.file else { return Ok(self.keys.clone()) };
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|why| format!("the client keys in {}: {why}", path.display()))?;
+        of_file(path, &text).map(Some)
+    }
+}
+
+fn of_file(path: &Path, text: &str) -> Result<ClientKeys, Error> {
+    Ok(parse_client_keys(text).map_err(|error| format!("{}: {error}", path.display()))?)
 }

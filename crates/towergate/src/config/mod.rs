@@ -160,6 +160,15 @@ impl fmt::Debug for Config {
     }
 }
 
+/// Reads a text file within the bounds of [`Config::load`]: at most 1 MiB, within ten seconds, a FIFO too.
+///
+/// # Errors
+///
+/// Why it cannot be read.
+pub async fn read_text(path: impl AsRef<Path>) -> Result<String, Problem> {
+    document::read(path.as_ref()).await
+}
+
 /// A key without a value is as good as none; but a model without settings is one.
 fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     fn clean(value: serde_json::Value, keep: bool) -> serde_json::Value {

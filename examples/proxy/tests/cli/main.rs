@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod following;
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
@@ -435,90 +437,4 @@ fn no_flag_takes_a_secret() {
     }
     let (code, _) = ends(towergate(&["serve", "--api-key", "sk-test"]));
     assert_eq!(code, Some(2));
-}
-
-#[test]
-fn a_hangup_puts_the_new_file_in_force_and_a_bad_one_not() {
-    let upstream = Serving::start(towergate(&["demo", "--listen", "127.0.0.1:0"]));
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("hangup.yaml");
-    let write = |name: &str| {
-        let text = format!("providers: {{{name}: {{base_url: 'http://{}/v1'}}}}\n", upstream.address);
-        std::fs::write(&file, text).unwrap();
-    };
-    write("one");
-    let arguments = ["serve", "--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()];
-    let serving = Serving::start(towergate(&arguments));
-    let served_by = |name: &str| {
-        let answer = serving.ask(&post("gpt-4o", false, CLOSE));
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        answer.contains(&format!("x-towergate-provider: {name}\r\n"))
-    };
-    assert!(served_by("one"));
-    write("two");
-    serving.signal("-HUP");
-    while !served_by("two") {}
-    std::fs::write(&file, "providers: {three: {typo: 1}}\n").unwrap();
-    serving.signal("-HUP");
-    while !serving.ask(&get("/metrics")).contains("towergate_config_reloads_total{result=\"refused\"} 1") {}
-    assert!(served_by("two"));
-    let (code, log) = serving.terminate();
-    assert_eq!(code, Some(0));
-    assert!(log.contains("providers.three.typo: there is no such setting"), "{log}");
-}
-
-#[test]
-fn with_a_certificate_it_speaks_tls_and_a_hangup_takes_a_new_one() {
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (certificate, key) = (folder.join("listener.crt"), folder.join("listener.key"));
-    let write = || {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        std::fs::write(&certificate, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    };
-    write();
-    let mut command = towergate(&["demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-    command.env("TOWERGATE_TLS_CERT", &certificate).arg("--tls-key").arg(&key);
-    let mut serving = Serving::start(command);
-    let mut line = String::new();
-    serving.stdout.read_line(&mut line).unwrap();
-    let admin = line.split(['/', ' ']).nth(3).unwrap().to_owned();
-    assert!(serving.ask(&get("/v1/models")).contains("use https://"));
-    let counted = |series: &str| ask(&admin, &get("/metrics")).contains(series);
-    // It is counted once the answer is out.
-    while !counted("towergate_tls_handshakes_total{result=\"plain_http\"} 1") {}
-    write();
-    serving.signal("-HUP");
-    while !counted("towergate_tls_reloads_total{result=\"applied\"}") {}
-    std::fs::write(&key, "canary").unwrap();
-    serving.signal("-HUP");
-    while !counted("towergate_tls_reloads_total{result=\"refused\"}") {}
-    let (code, log) = serving.terminate();
-    assert_eq!(code, Some(0));
-    assert!(log.contains("listener.key holds no private key") && !log.contains("canary"), "{log}");
-
-    let mut command = towergate(&["demo"]);
-    command.arg("--tls-cert").arg(&certificate);
-    let (code, said) = ends(command);
-    assert_eq!(code, Some(1));
-    assert!(said.contains("cert_file and key_file need each other"), "{said}");
-    let mut command = towergate(&["demo", "--tls-cert", "/nonexistent.crt"]);
-    command.arg("--tls-key").arg(&key);
-    let (_, said) = ends(command);
-    assert!(said.contains("/nonexistent.crt cannot be read") && said.contains("--tls-cert"), "{said}");
-}
-
-#[test]
-fn a_configuration_that_can_be_read_only_once_is() {
-    let fifo = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("once.yaml");
-    let _ = std::fs::remove_file(&fifo);
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let writing = std::thread::spawn({
-        let fifo = fifo.clone();
-        move || std::fs::write(fifo, "providers: {a: {type: ollama}}\n").unwrap()
-    });
-    let mut command = towergate(&["serve", "--listen", "127.0.0.1:0", "--config"]);
-    command.arg(&fifo);
-    let serving = Serving::start(command);
-    writing.join().unwrap();
-    assert!(serving.ask(&get("/readyz")).starts_with("HTTP/1.1 200"));
 }
