@@ -64,6 +64,8 @@ pub struct Facts {
     pub stream: bool,
     /// Whether the client asked for usage in the stream (`stream_options.include_usage`).
     pub include_usage: bool,
+    /// How many answers it asks for (`n`); 1 where it does not say.
+    pub choices: u32,
     /// Whether the answer's head comes only when the answer is finished.
     pub silent_head: bool,
     /// Whether the first event may be silent for as long as the model thinks.
@@ -86,6 +88,7 @@ impl Facts {
             model_label,
             stream: false,
             include_usage: false,
+            choices: 1,
             silent_head: route.generates,
             silent_first_event: false,
             bound: !route.stateless,

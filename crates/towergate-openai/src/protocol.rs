@@ -1,6 +1,6 @@
 //! [`OpenAiProtocol`]: what the layers ask of a protocol, answered for OpenAI's.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -108,6 +108,7 @@ impl ReadRequest for OpenAiProtocol {
             model_label: model.map_or(self.models.other(), |model| self.models.of(model)).clone(),
             stream: request.stream,
             include_usage: request.include_usage,
+            choices: request.choices.map_or(1, NonZeroU32::get),
             silent_head: route.generates && !request.stream,
             silent_first_event: (route.generates || request.stream)
                 && request.reasoning.unwrap_or_else(thinks),

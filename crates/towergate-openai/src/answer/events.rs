@@ -87,6 +87,7 @@ impl EventsBody {
     pub(super) fn new(
         inner: Body,
         api: Api,
+        choices: u32,
         malformed: Malformed,
         strips_usage: bool,
         state: Arc<StreamState>,
@@ -100,7 +101,7 @@ impl EventsBody {
             state,
             provider,
             reader: SseReader::new(),
-            judge: Judge::new(api),
+            judge: Judge::new(api, choices),
             out: VecDeque::new(),
             flowing: false,
             drops_lf: false,
@@ -209,10 +210,10 @@ impl EventsBody {
                 Fate::Pass
             }
             Verdict::Done => {
-                if self.api.says_complete() && !self.judge.is_complete() {
+                if self.api.says_complete() && !self.judge.may_be_complete() {
                     return Fate::End(self.truncated());
                 }
-                self.publish();
+                self.publish_if(self.judge.may_be_complete());
                 self.done = true;
                 // Another patience begins.
                 self.silence = None;
@@ -250,7 +251,11 @@ impl EventsBody {
     }
 
     fn publish(&self) {
-        if self.judge.is_complete() {
+        self.publish_if(self.judge.is_complete());
+    }
+
+    fn publish_if(&self, complete: bool) {
+        if complete {
             self.state.set_complete();
             if let Some(usage) = self.judge.usage() {
                 self.state.set_usage(usage);

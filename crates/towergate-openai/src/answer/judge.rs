@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Judge {
     api: Api,
     /// Choices that were seen, and those that have finished: a bit for each index.
+    /// How many choices were asked for.
+    asked: u32,
     seen: u128,
     finished: u128,
     terminal: bool,
@@ -51,8 +53,8 @@ struct Fields<'a> {
 // === impl Judge ===
 
 impl Judge {
-    pub(super) fn new(api: Api) -> Self {
-        Self { api, seen: 0, finished: 0, terminal: false, usage: None }
+    pub(super) fn new(api: Api, asked: u32) -> Self {
+        Self { api, asked, seen: 0, finished: 0, terminal: false, usage: None }
     }
 
     /// Judges the next event.
@@ -87,8 +89,15 @@ impl Judge {
         if fields.content || is_content(name) { Verdict::Content } else { Verdict::Other }
     }
 
-    /// Whether the stream has said that it is complete.
+    /// Whether the stream has said that it is complete: what came of it has finished, and as many choices came as were
+    /// asked for.
     pub(super) fn is_complete(&self) -> bool {
+        self.may_be_complete() && (self.terminal || self.finished.count_ones() >= self.asked.min(u128::BITS))
+    }
+
+    /// Whether what came of it has finished. Some servers give one choice however many are asked for, so where such a
+    /// stream ends with `[DONE]` it is complete.
+    pub(super) fn may_be_complete(&self) -> bool {
         self.terminal || (self.finished != 0 && self.seen & !self.finished == 0)
     }
 
@@ -237,7 +246,7 @@ mod tests {
     }
 
     fn judge(api: Api, data: &str) -> Verdict {
-        Judge::new(api).judge(&event("", data))
+        Judge::new(api, 1).judge(&event("", data))
     }
 
     fn delta(delta: &str) -> Verdict {
@@ -267,7 +276,7 @@ mod tests {
 
     #[test]
     fn every_choice_must_finish() {
-        let mut judge = Judge::new(Api::Chat);
+        let mut judge = Judge::new(Api::Chat, 1);
         let chunk = |index: u32, reason: &str| {
             format!(r#"{{"choices":[{{"index":{index},"delta":{{}},"finish_reason":{reason}}}]}}"#)
         };
@@ -284,6 +293,18 @@ mod tests {
         judge.judge(&event("", &chunk(u32::MAX, r#""stop""#)));
         assert_eq!(judge.judge(&event("", "[DONE]")), Verdict::Done);
         assert!(!judge.is_complete());
+    }
+
+    #[test]
+    fn as_many_choices_must_finish_as_were_asked_for() {
+        let mut judge = Judge::new(Api::Chat, 2);
+        let finished = |index: u32| {
+            format!(r#"{{"choices":[{{"index":{index},"delta":{{}},"finish_reason":"stop"}}]}}"#)
+        };
+        judge.judge(&event("", &finished(0)));
+        assert!(judge.may_be_complete() && !judge.is_complete());
+        judge.judge(&event("", &finished(1)));
+        assert!(judge.is_complete());
     }
 
     #[test]
@@ -323,7 +344,7 @@ mod tests {
                 r#"{"type":"transcript.text.done","text":"","usage":{"input_tokens":3,"output_tokens":4}}"#,
             ),
         ] {
-            let mut judge = Judge::new(api);
+            let mut judge = Judge::new(api, 1);
             assert_eq!(judge.judge(&event("", data)), Verdict::Content, "{data}");
             assert!(judge.is_complete());
             assert_eq!(judge.usage(), Some(Usage { input: 3, output: 4, ..Usage::default() }));
@@ -332,7 +353,7 @@ mod tests {
 
     #[test]
     fn assistants_end_with_done() {
-        let mut judge = Judge::new(Api::Assistants);
+        let mut judge = Judge::new(Api::Assistants, 1);
         let step = r#"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
         assert_eq!(judge.judge(&event("thread.run.created", "{}")), Verdict::Other);
         assert_eq!(judge.judge(&event("thread.message.delta", "{}")), Verdict::Content);
@@ -345,7 +366,7 @@ mod tests {
 
     #[test]
     fn errors_are_found_in_every_shape() {
-        let failed = |api, name, data| match Judge::new(api).judge(&event(name, data)) {
+        let failed = |api, name, data| match Judge::new(api, 1).judge(&event(name, data)) {
             Verdict::Failed(failure) => (failure.status.as_u16(), failure.class),
             other => panic!("{other:?} of {data}"),
         };

@@ -146,7 +146,8 @@ pub fn read_answer(
             if api != Api::Other {
                 parts.headers.remove(CONTENT_LENGTH);
             }
-            Body::new(EventsBody::new(body, api, settings.malformed, strips_usage, state, provider))
+            let choices = facts.map_or(1, |facts| facts.choices);
+            Body::new(EventsBody::new(body, api, choices, settings.malformed, strips_usage, state, provider))
         }
         Some(Plan::Document { api, kind, strict }) => {
             let state = publish(parts, kind);

@@ -302,6 +302,24 @@ async fn an_upstream_that_stays_open_keeps_no_client_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_choice_that_has_not_come_is_waited_for() {
+    let run = |steps: Vec<Step>| {
+        let facts = Facts { choices: 2, ..facts(CHAT) };
+        let (mut parts, ()) =
+            Response::builder().header(CONTENT_TYPE, "text/event-stream").body(()).unwrap().into_parts();
+        read_answer(Some(&facts), &AnswerSettings::default(), false, &mut parts, script(steps))
+    };
+    let first = || data([HELLO, STOP].concat().as_bytes());
+    let mut silent = run(vec![first(), Step::Silence]);
+    silent.frame().await.unwrap().unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(60), silent.frame()).await.is_err());
+    let cut = run(vec![first()]).collect().await.unwrap_err();
+    assert_eq!(Error::find(&*cut).unwrap().kind(), ErrorKind::Truncated);
+    // Some servers give one choice however many are asked for, and say that this is all.
+    run(vec![first(), data(DONE.as_bytes())]).collect().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unfinished_stream_may_be_silent() {
     let (_, mut body) = wrap(
         CHAT,

@@ -2,7 +2,7 @@
 //!
 //! One pass over the bytes, at about the speed of memory for what is large (prompts, images): only
 //! the top level is looked at, nothing is built, and the bytes go upstream as they came. Read are
-//! `model`, `stream`, `stream_options.include_usage`, `reasoning_effort` and `reasoning` (for the
+//! `model`, `stream`, `stream_options.include_usage`, `n`, `reasoning_effort` and `reasoning` (for the
 //! clocks: a model that thinks is silent), `stream_format` for speech, and for responses what they
 //! refer to (`previous_response_id`, `conversation`, `prompt`): only one provider keeps it.
 //!
@@ -31,7 +31,7 @@ mod query;
 mod replace;
 mod splice;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, num::NonZeroU32};
 
 use towergate_core::{Error, ErrorKind, Route};
 
@@ -54,6 +54,8 @@ pub struct Request<'a> {
     pub stream: bool,
     /// `stream_options.include_usage`.
     pub include_usage: bool,
+    /// `n`, where it is a whole number above zero.
+    pub choices: Option<NonZeroU32>,
     /// Whether reasoning is asked for (`reasoning_effort`, `reasoning`), or expressly not; none
     /// where it is left to the model.
     pub reasoning: Option<bool>,
@@ -85,6 +87,7 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
     let mut model = None;
     let mut seen = Seen::default();
     let is_response = route.name.starts_with("responses");
+    let may_have_choices = matches!(route.name, "chat.completions" | "completions");
     reader
         .object(|key, value| {
             match key {
@@ -109,6 +112,10 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
                         }
                         Ok(())
                     })?;
+                }
+                b"n" if may_have_choices => {
+                    seen.once("n");
+                    request.choices = std::str::from_utf8(value.skip()?).ok().and_then(|n| n.parse().ok());
                 }
                 b"previous_response_id" if is_response => {
                     seen.once("previous_response_id");
