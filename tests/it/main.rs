@@ -6,6 +6,7 @@
 
 mod support;
 
+mod aborted;
 mod bad_input;
 mod bodies;
 mod clients;
@@ -13,6 +14,7 @@ mod configured;
 mod drain;
 mod headers;
 mod health;
+mod hostile;
 mod loops;
 mod matrix;
 mod mount;

@@ -59,6 +59,8 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
 impl Http {
     pub(crate) fn new(url: String, http2: bool) -> Self {
         let mut client = Client::builder(TokioExecutor::new());
+        // Nothing is sent twice unseen, and streams that were given up end no connection.
+        client.retry_canceled_requests(false).http2_max_local_error_reset_streams(None);
         Self { client: client.http2_only(http2).build_http(), url }
     }
 

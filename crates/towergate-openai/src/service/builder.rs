@@ -364,6 +364,9 @@ impl Builder {
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
+            // What still comes of streams that clients gave up would otherwise count against the upstream, and after
+            // a thousand of them end the connection with all others on it. That limit is for servers.
+            .http2_max_local_error_reset_streams(None)
             .http2_only(http2_only);
         client.build(connector)
     }

@@ -1,0 +1,216 @@
+//! Upstreams that mean harm, or are out of their mind: each is a named timeout or a 502 in bounded memory, and the
+//! gateway serves the next request.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use towergate::layers::timeout::Timeouts;
+use towergate_sim::{RawScript, RawUpstream};
+
+use super::support::{Answer, World, chat, chat_stream};
+
+const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+const WELL: &str = r#"{"id":"x","object":"chat.completion","choices":[]}"#;
+const CONTENT: &str =
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_reason\":null}]}\n\n";
+
+/// A gateway in front of an upstream that follows this script once, and answers well after that.
+async fn in_front_of(script: RawScript) -> (World, RawUpstream) {
+    let well = RawScript::new().read_request().write_json(WELL);
+    let upstream = RawUpstream::start([script, well]).await.unwrap();
+    let clocks = Timeouts::uniform(Duration::from_millis(400));
+    let world = World::builder()
+        .base_url(upstream.base_url())
+        .provider(move |provider| provider.timeouts(clocks))
+        .gateway(|gateway| gateway.timeouts(Timeouts::default().with_total(Duration::from_secs(3))))
+        .start()
+        .await;
+    (world, upstream)
+}
+
+/// The gateway lives, and the next request has nothing of the one before.
+async fn lives(world: &World) {
+    let answer = world.http1().chat(&chat("gpt-4o")).await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, WELL));
+}
+
+async fn ask(script: RawScript, stream: bool) -> Answer {
+    let (world, _upstream) = in_front_of(script).await;
+    let body = if stream { chat_stream("gpt-4o") } else { chat("gpt-4o") };
+    let answer = world.http1().chat(&body).await;
+    lives(&world).await;
+    answer
+}
+
+fn answers(bytes: impl Into<bytes::Bytes>) -> RawScript {
+    RawScript::new().read_request().write(bytes)
+}
+
+#[tokio::test]
+async fn endless_comments_are_no_event() {
+    for comment in [": still thinking\n\n", "\n\n\n", "event: ping\n\n", "retry: 1\n\n"] {
+        let script = answers(EVENTS).write_forever(comment.repeat(1000));
+        let answer = ask(script, true).await;
+        // Where more came in that time than is held of one answer, its head is out already.
+        assert!(matches!(answer.status.as_u16(), 504 | 200), "{comment:?}: {}", answer.status);
+        assert!(answer.status == 504 || !answer.whole, "{comment:?}");
+        assert!(answer.text().contains("first_event_timeout"), "{comment:?}");
+    }
+}
+
+#[tokio::test]
+async fn comments_after_the_first_event_do_not_hold_the_idle_clock() {
+    let answer = ask(answers(EVENTS).write(CONTENT).write_forever(": x\n\n"), true).await;
+    assert!(!answer.whole && answer.status == 200, "{:?}", answer.status);
+    let tail = answer.text().rsplit("data: ").next().unwrap();
+    assert!(tail.contains("idle_timeout"), "{tail}");
+}
+
+#[tokio::test]
+async fn a_head_of_a_megabyte_is_no_answer() {
+    for head in [
+        format!("HTTP/1.1 200 OK\r\nx-big: {}\r\ncontent-length: 2\r\n\r\n{{}}", "x".repeat(1 << 20)),
+        format!("HTTP/1.1 200 OK\r\n{}content-length: 2\r\n\r\n{{}}", "x-many: 1\r\n".repeat(100_000)),
+        format!("HTTP/1.1 200 {}\r\ncontent-length: 2\r\n\r\n{{}}", "x".repeat(1 << 20)),
+    ] {
+        let answer = ask(answers(head), false).await;
+        assert_eq!(answer.status, 502, "{answer:?}");
+        assert_eq!(answer.error()["type"], "gateway_error");
+    }
+}
+
+#[tokio::test]
+async fn heads_that_never_end_are_bounded() {
+    for piece in ["x-more: 1\r\n", "x"] {
+        let script = answers("HTTP/1.1 200 OK\r\n").write_forever(piece.repeat(1000));
+        let answer = ask(script, false).await;
+        assert!(matches!(answer.status.as_u16(), 502 | 504), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn chunk_sizes_that_lie_are_no_answer() {
+    let chunked = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    for chunks in [
+        "FFFFFFFFFFFFFFFFF\r\n{}\r\n0\r\n\r\n",
+        "-2\r\n{}\r\n0\r\n\r\n",
+        "2 2\r\n{}\r\n0\r\n\r\n",
+        "zz\r\n{}\r\n0\r\n\r\n",
+        "1\r\n{}\r\n0\r\n\r\n",
+        "ff\r\n{}\r\n0\r\n\r\n",
+        "2\r\n{}",
+    ] {
+        let answer = ask(answers(format!("{chunked}{chunks}")), false).await;
+        assert_eq!(answer.status, 502, "{chunks:?}: {answer:?}");
+    }
+    // Chunk extensions without end are hyper's to bound.
+    let script = answers(format!("{chunked}2;")).write_forever("x".repeat(1000));
+    let answer = ask(script, false).await;
+    assert!(matches!(answer.status.as_u16(), 502 | 504), "{answer:?}");
+}
+
+#[tokio::test]
+async fn lengths_that_lie_are_no_answer() {
+    for length in ["9", "-1", "99999999999999999999999", "2, 3", "+2", "0x2"] {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{{}}"
+        );
+        let answer = ask(answers(head), false).await;
+        assert_eq!(answer.status, 502, "{length}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_no_answer() {
+    for bytes in [
+        "\0\x01\x02\x03",
+        "SSH-2.0-OpenSSH_9.6\r\n",
+        "HTTP/9.9 200 OK\r\n\r\n",
+        "HTTP/1.1 2000 OK\r\n\r\n",
+        "\r\n\r\n\r\n",
+    ] {
+        let answer = ask(answers(bytes), false).await;
+        assert_eq!(answer.status, 502, "{bytes:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_byte_now_and_then_is_no_progress() {
+    let clocks = Timeouts::uniform(Duration::from_millis(400));
+    let world = World::builder().provider(move |provider| provider.timeouts(clocks)).start().await;
+    // Each byte comes in time; the event does not.
+    let answer = world.http1().chat(&chat_stream("fault:byte-by-byte;slow-chunks=50ms")).await;
+    assert_eq!((answer.status.as_u16(), &answer.error()["code"]), (504, &"first_event_timeout".into()));
+    let sim = world.sim.clone();
+    sim.wait_until(|log| log.counts().in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn an_event_that_never_ends_ends_by_the_total_clock() {
+    for piece in ["x".repeat(1 << 16), ":\n".repeat(1 << 15)] {
+        let (world, _upstream) = in_front_of(answers(EVENTS).write("data: ").write_forever(piece)).await;
+        let request = world.http1().json("/v1/chat/completions", &chat_stream("gpt-4o"));
+        let response = world.http1().send(request).await;
+        // It was too long to be held, and goes out unread.
+        assert_eq!(response.status(), 200);
+        let mut body = response.into_body();
+        let ended = tokio::time::timeout(Duration::from_secs(20), async {
+            loop {
+                match body.frame().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => break "broken",
+                    None => break "whole",
+                }
+            }
+        });
+        assert_eq!(ended.await.unwrap(), "broken");
+        lives(&world).await;
+    }
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_that_nobody_asked_for_is_no_answer() {
+    for upgrade in
+        ["upgrade: websocket\r\nconnection: upgrade\r\n", "upgrade: h2c\r\nconnection: upgrade\r\n", ""]
+    {
+        let answer = ask(answers(format!("HTTP/1.1 101 Switching Protocols\r\n{upgrade}\r\n")), false).await;
+        assert_eq!(answer.status, 502, "{upgrade:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_asked_for_is_nobodys() {
+    let whole = |body: &str| {
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let poison = r#"{"id":"poison","choices":[]}"#;
+    let script =
+        answers(whole(r#"{"id":"first","choices":[]}"#) + &whole(poison)).read_request().write(whole(poison));
+    let (world, _upstream) = in_front_of(script).await;
+    assert!(world.http1().chat(&chat("gpt-4o")).await.text().contains("first"));
+    for _ in 0..3 {
+        let answer = world.http1().chat(&chat("gpt-4o")).await;
+        assert!(!answer.text().contains("poison"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn informational_answers_without_end_are_bounded_by_the_head_clock() {
+    let script = RawScript::new()
+        .read_request()
+        .write_forever("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(100));
+    let answer = ask(script, false).await;
+    assert!(matches!(answer.status.as_u16(), 502 | 504), "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_is_compressed_passes_unread() {
+    // Ten megabytes of zeros in ten kilobytes: nobody here unpacks them.
+    let bomb = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\n\x1f\u{b}\u{8}";
+    let answer = ask(answers(bomb.as_bytes()[..bomb.len()].to_vec()), false).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-encoding")), (200, Some("gzip")));
+    assert_eq!(answer.body.len(), 3);
+}
