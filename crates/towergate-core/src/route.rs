@@ -64,7 +64,7 @@ pub struct Facts {
     pub stream: bool,
     /// Whether the client asked for usage in the stream (`stream_options.include_usage`).
     pub include_usage: bool,
-    /// How many answers it asks for (`n`); 1 where it does not say.
+    /// How many answers it asks for: the choices that have to finish before a stream of them is complete.
     pub choices: u32,
     /// Whether the answer's head comes only when the answer is finished.
     pub silent_head: bool,

@@ -16,9 +16,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Judge {
     api: Api,
-    /// Choices that were seen, and those that have finished: a bit for each index.
     /// How many choices were asked for.
     asked: u32,
+    /// Choices that were seen, and those that have finished: a bit for each index.
     seen: u128,
     finished: u128,
     terminal: bool,

@@ -28,7 +28,8 @@
 //!
 //! # How it ends
 //!
-//! * **Complete** (a `finish_reason` of every choice, a terminal event): the body ends. Where
+//! * **Complete** (a `finish_reason` of every choice, of as many as the request asked for, unless
+//!   `[DONE]` comes before; a terminal event): the body ends. Where
 //!   `[DONE]` or the terminal event of Responses has come, the upstream has [`AFTER_END`] to end the
 //!   body, so that its connection can be used again; after a `finish_reason` it has [`AFTER_FINISH`]
 //!   to send usage and `[DONE]`. An upstream that just stays silent then keeps no client waiting.

@@ -2,9 +2,10 @@
 //!
 //! One pass over the bytes, at about the speed of memory for what is large (prompts, images): only
 //! the top level is looked at, nothing is built, and the bytes go upstream as they came. Read are
-//! `model`, `stream`, `stream_options.include_usage`, `n`, `reasoning_effort` and `reasoning` (for the
-//! clocks: a model that thinks is silent), `stream_format` for speech, and for responses what they
-//! refer to (`previous_response_id`, `conversation`, `prompt`): only one provider keeps it.
+//! `model`, `stream`, `stream_options.include_usage`, `reasoning_effort` and `reasoning` (for the
+//! clocks: a model that thinks is silent), for chat and completions `n` and how many prompts there
+//! are (a stream is complete when all choices are), `stream_format` for speech, and for responses
+//! what they refer to (`previous_response_id`, `conversation`, `prompt`): only one provider keeps it.
 //!
 //! Refused is only what cannot be a request: what is not JSON, not an object, lacks a `model` that
 //! the route requires, or has one that is no string; and a duplicate of a key that is read (escapes
@@ -54,7 +55,7 @@ pub struct Request<'a> {
     pub stream: bool,
     /// `stream_options.include_usage`.
     pub include_usage: bool,
-    /// `n`, where it is a whole number above zero.
+    /// How many choices it asks for: `n` for each prompt. None where that is not said, or makes no sense.
     pub choices: Option<NonZeroU32>,
     /// Whether reasoning is asked for (`reasoning_effort`, `reasoning`), or expressly not; none
     /// where it is left to the model.
@@ -87,7 +88,8 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
     let mut model = None;
     let mut seen = Seen::default();
     let is_response = route.name.starts_with("responses");
-    let may_have_choices = matches!(route.name, "chat.completions" | "completions");
+    let is_completion = route.name == "completions";
+    let (mut n, mut prompts) = (None, None);
     reader
         .object(|key, value| {
             match key {
@@ -113,9 +115,13 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
                         Ok(())
                     })?;
                 }
-                b"n" if may_have_choices => {
+                b"n" if is_completion || route.name == "chat.completions" => {
                     seen.once("n");
-                    request.choices = std::str::from_utf8(value.skip()?).ok().and_then(|n| n.parse().ok());
+                    n = value.whole_number()?;
+                }
+                b"prompt" if is_completion => {
+                    seen.once("prompt");
+                    prompts = count_prompts(value)?;
                 }
                 b"previous_response_id" if is_response => {
                     seen.once("previous_response_id");
@@ -158,6 +164,13 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
         let message = format!("the request body has the key {key:?} twice");
         return Err(Error::new(ErrorKind::BadRequest, message).with_code("duplicate_key").with_param(key));
     }
+    request.choices = match (n, prompts) {
+        (None, None) => None,
+        (n, prompts) => {
+            let choices = n.unwrap_or(1).saturating_mul(prompts.unwrap_or(1));
+            u32::try_from(choices).ok().and_then(NonZeroU32::new)
+        }
+    };
     request.model = match model {
         None | Some(b"null") if route.requires_model => {
             let message = "the request body has no \"model\", which this endpoint requires";
@@ -181,7 +194,7 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
 /// The keys read so far.
 #[derive(Default)]
 struct Seen {
-    keys: [&'static str; 9],
+    keys: [&'static str; 11],
     count: usize,
     twice: Option<&'static str>,
 }
@@ -195,6 +208,16 @@ impl Seen {
             self.count += 1;
         }
     }
+}
+
+/// How many prompts an array of them holds: texts, or prompts in tokens. Numbers are the tokens of one.
+fn count_prompts(prompt: &mut Reader<'_>) -> Result<Option<u64>, Fault> {
+    let mut count = 0;
+    prompt.array(|element| {
+        count += u64::from(matches!(element.peek(), Some(b'"' | b'[')));
+        element.skip().map(drop)
+    })?;
+    Ok((count > 0).then_some(count))
 }
 
 fn effort(value: &[u8]) -> Option<bool> {

@@ -111,6 +111,28 @@ fn reasoning_is_seen_and_so_is_its_absence() {
 }
 
 #[test]
+fn the_choices_of_a_stream_are_counted() {
+    for (path, body, choices) in [
+        ("/chat/completions", r#"{"model":"m"}"#, None),
+        ("/chat/completions", r#"{"model":"m","n":null}"#, None),
+        ("/chat/completions", r#"{"model":"m","n":0}"#, None),
+        ("/chat/completions", r#"{"model":"m","n":3,"prompt":["a","b"]}"#, Some(3)),
+        ("/completions", r#"{"model":"m","n":2,"prompt":["a","b","c"]}"#, Some(6)),
+        ("/completions", r#"{"model":"m","prompt":[[1,2],[3]]}"#, Some(2)),
+        ("/completions", r#"{"model":"m","prompt":[1,2,3]}"#, None),
+        ("/completions", r#"{"model":"m","prompt":"a","n":2}"#, Some(2)),
+        ("/completions", r#"{"model":"m","prompt":["a","b"],"n":18446744073709551615}"#, None),
+        ("/embeddings", r#"{"model":"m","n":2}"#, None),
+    ] {
+        let read = read(route(path), body.as_bytes()).unwrap();
+        assert_eq!(read.choices.map(NonZeroU32::get), choices, "{path} {body}");
+    }
+    assert_eq!(refused(r#"{"model":"m","n":1,"n":2}"#).1.as_deref(), Some("n"));
+    let twice = read(route("/completions"), br#"{"model":"m","prompt":"a","prompt":["a"]}"#).unwrap_err();
+    assert_eq!(twice.param(), Some("prompt"));
+}
+
+#[test]
 fn speech_streams_by_its_format() {
     let body = br#"{"model":"tts-1","input":"x","voice":"v","stream_format":"sse"}"#;
     assert!(read(route("/audio/speech"), body).unwrap().stream);
