@@ -7,8 +7,10 @@
 mod support;
 
 mod aborted;
+mod backpressure;
 mod bad_input;
 mod bodies;
+mod cardinality;
 mod clients;
 mod configured;
 mod drain;

@@ -1,6 +1,9 @@
 //! The error matrix (`docs/operations.md`), each row streamed and not, on HTTP/1.1 and HTTP/2.
 
+use std::time::Duration;
+
 use serde_json::Value;
+use towergate::openai::service::Http2;
 use towergate_sim::RawUpstream;
 
 use super::support::{Answer, Http, World, chat, chat_stream};
@@ -114,6 +117,18 @@ async fn every_row_on_http2() {
     every_row(&world, &world.http2()).await;
 }
 
+#[tokio::test]
+async fn every_row_with_an_upstream_on_http2() {
+    let world = World::builder()
+        .quick_retries(2)
+        .provider(|provider| provider.leaf(|leaf| leaf.http2(Some(Http2::default()))))
+        .start()
+        .await;
+    every_row(&world, &world.http1()).await;
+    let request = world.sim.requests().pop().unwrap();
+    assert_eq!(request.version, http::Version::HTTP_2);
+}
+
 fn names_clock(answer: &Answer, code: &str, setting: &str) {
     assert_eq!(answer.status, 504, "{answer:?}");
     let error = answer.error();
@@ -126,7 +141,7 @@ fn names_clock(answer: &Answer, code: &str, setting: &str) {
 async fn a_clock_that_runs_out_names_itself_and_its_setting() {
     let world = World::builder()
         .provider(|provider| {
-            let clocks = towergate::layers::timeout::Timeouts::uniform(std::time::Duration::from_millis(200));
+            let clocks = towergate::layers::timeout::Timeouts::uniform(Duration::from_millis(200));
             provider.timeouts(clocks)
         })
         .start()
@@ -145,7 +160,7 @@ async fn the_total_bounds_all_attempts() {
     let world = World::builder()
         .quick_retries(3)
         .gateway(|gateway| {
-            let total = std::time::Duration::from_millis(300);
+            let total = Duration::from_millis(300);
             gateway.timeouts(towergate::layers::timeout::Timeouts::default().with_total(total))
         })
         .start()
@@ -164,6 +179,35 @@ async fn nobody_listens() {
     assert_eq!(answer.status, 502);
     assert_eq!(answer.error()["code"], "upstream_connect_failed");
     assert_eq!(answer.header("x-should-retry"), Some("false"));
+}
+
+#[tokio::test]
+async fn a_black_hole_is_a_connection_that_cannot_be_had() {
+    // Nobody accepts, and the backlog is full: the system answers no further handshake.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut filling = Vec::new();
+    while let Ok(connected) =
+        tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address)).await
+    {
+        filling.push(connected.unwrap());
+    }
+    // As by default, head and connect clock have the same length.
+    let length = Duration::from_millis(300);
+    let world = World::builder()
+        .base_url(format!("http://{address}/v1"))
+        .provider(move |provider| {
+            provider
+                .timeouts(towergate::layers::timeout::Timeouts::default().with_head(length))
+                .leaf(move |leaf| leaf.connect_timeout(length))
+        })
+        .start()
+        .await;
+    for body in [chat("gpt-4o"), chat_stream("gpt-4o")] {
+        names_clock(&world.http1().chat(&body).await, "connect_timeout", "timeouts.connect");
+    }
 }
 
 #[tokio::test]
