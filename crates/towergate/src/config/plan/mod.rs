@@ -4,16 +4,19 @@
 //! without a base URL of its own), then what is built in. Where `timeout` and a clock of `timeouts` stand in
 //! the same section, the clock wins.
 
+mod keys;
+mod resolver;
+mod rows;
+
 use std::time::Duration;
 
+pub use self::keys::{KeyPlan, KeyReference};
+use self::resolver::{Resolver, resolve};
 use super::{
     Config,
     problem::Problem,
-    setting::{Origin, Row, Setting, Variables, is_reference, row, seconds},
-    types::{
-        HttpVersion, KeySection, ModelEntry, ModelSection, ProviderSection, ProviderType, Secret, Time,
-        TlsSection,
-    },
+    setting::{Setting, Variables},
+    types::{HttpVersion, ModelEntry, ModelSection, ProviderSection, ProviderType, Secret, Time, TlsSection},
 };
 
 /// A provider with every setting in force. Holds no secret that was given by reference.
@@ -108,159 +111,6 @@ pub struct Checks {
     pub healthy_after: Setting<u32>,
 }
 
-/// Where a key comes from.
-#[derive(Debug, Clone, PartialEq)]
-pub enum KeyReference {
-    /// There is none.
-    None,
-    /// The caller's own is sent.
-    Caller,
-    /// A text of the file, with variables in it.
-    Text(Secret),
-    /// A file.
-    File(String),
-    /// Several, which share the attempts.
-    Several(Vec<KeyPlan>),
-    /// `OPENAI_API_KEY` or `OPENAI_API_KEY_FILE`, whichever is set.
-    OpenAiVariables,
-}
-
-/// One of several keys.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KeyPlan {
-    /// What metrics and log lines call it.
-    pub name: String,
-    /// Where it comes from.
-    pub key: KeyReference,
-    /// Its share.
-    pub weight: f64,
-}
-
-impl KeyReference {
-    /// What it is, without what it holds.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        match self {
-            Self::None => "none".to_owned(),
-            Self::Caller => "the caller's own".to_owned(),
-            Self::Text(Secret(text)) if is_reference(text) => text.clone(),
-            Self::Text(_) => "[redacted]".to_owned(),
-            Self::File(path) => format!("file {path}"),
-            Self::Several(keys) => {
-                let each =
-                    |key: &KeyPlan| format!("{}: {} (weight {})", key.name, key.key.describe(), key.weight);
-                keys.iter().map(each).collect::<Vec<_>>().join(", ")
-            }
-            Self::OpenAiVariables => "$OPENAI_API_KEY or $OPENAI_API_KEY_FILE".to_owned(),
-        }
-    }
-}
-
-impl KeyPlan {
-    fn of((place, section): (usize, &KeySection)) -> Self {
-        let key = match (&section.api_key, &section.api_key_file) {
-            (Some(secret), _) => KeyReference::Text(secret.clone()),
-            (None, Some(path)) => KeyReference::File(path.clone()),
-            (None, None) => KeyReference::None,
-        };
-        let name = section.name.clone().unwrap_or_else(|| (place + 1).to_string());
-        Self { name, key, weight: section.weight.unwrap_or(1.0) }
-    }
-}
-
-/// Looks the values of one provider up.
-struct Resolver<'a> {
-    config: &'a Config,
-    name: &'a str,
-    section: &'a ProviderSection,
-    variables: &'a Variables,
-    /// Whether the `OPENAI_*` variables are about it.
-    openai: bool,
-    problems: Vec<Problem>,
-}
-
-/// Takes the first of the provider's own, the default's and what is built in.
-macro_rules! resolve {
-    ($resolver:ident, $($field:ident).+, $path:literal, $map:expr, $built_in:expr) => {{
-        let own = $resolver.section.$($field).+.clone().map($map);
-        let default = $resolver.config.file.defaults.$($field).+.clone().map($map);
-        $resolver.pick($path, own, default, None).unwrap_or_else(|| Setting::built_in($built_in))
-    }};
-}
-
-impl Resolver<'_> {
-    fn own_path(&self, path: &str) -> String {
-        format!("providers.{}.{path}", self.name)
-    }
-
-    fn in_file(&self, path: &str) -> Origin {
-        self.config.place(path).map_or(Origin::BuiltIn, Origin::File)
-    }
-
-    fn pick<T>(
-        &self,
-        path: &str,
-        own: Option<T>,
-        default: Option<T>,
-        variable: Option<(T, Origin)>,
-    ) -> Option<Setting<T>> {
-        if let Some(value) = own {
-            return Some(Setting { value, origin: self.in_file(&self.own_path(path)) });
-        }
-        if let Some(value) = default {
-            return Some(Setting { value, origin: self.in_file(&format!("defaults.{path}")) });
-        }
-        variable.map(|(value, origin)| Setting { value, origin })
-    }
-
-    fn variable(&self, name: &'static str) -> Option<(String, Origin)> {
-        let value = self.variables.get(name).filter(|_| self.openai)?;
-        Some((value, Origin::Variable(name)))
-    }
-
-    /// A text with its variables put in.
-    fn text(&mut self, path: &str, text: &str) -> String {
-        match self.variables.expand(text) {
-            Ok(expanded) => expanded,
-            Err(missing) => {
-                let path = self.own_path(path);
-                let message = format!(
-                    "the variable {} is not set; give it a default: ${{{}:-...}}",
-                    missing.0, missing.0
-                );
-                self.problems.push(Problem {
-                    place: self.config.place(&path),
-                    path,
-                    message,
-                    suggestion: None,
-                });
-                text.to_owned()
-            }
-        }
-    }
-
-    /// One of head, first event and idle: a clock of its own before `timeout`, in each section.
-    fn clock(&self, path: &str, own: Option<Time>, default: Option<Time>) -> Setting<Option<Duration>> {
-        let defaults = &self.config.file.defaults;
-        let steps = [
-            (own, self.own_path(path)),
-            (self.section.timeout, self.own_path("timeout")),
-            (default, format!("defaults.{path}")),
-            (defaults.timeout, "defaults.timeout".to_owned()),
-        ];
-        for (value, path) in steps {
-            if let Some(Time(value)) = value {
-                return Setting { value: Some(value), origin: self.in_file(&path) };
-            }
-        }
-        let variable = self.variable("OPENAI_TIMEOUT").and_then(|(text, origin)| {
-            let seconds = text.trim().parse::<f64>().ok()?;
-            Some((Some(Duration::try_from_secs_f64(seconds).ok()?), origin))
-        });
-        Setting::built_in(None).overridden(variable)
-    }
-}
-
 impl ProviderPlan {
     /// Every provider of a configuration, in the order of the file, and what is wrong with them.
     pub(super) fn all(config: &Config, variables: &Variables) -> (Vec<Self>, Vec<Problem>) {
@@ -305,7 +155,7 @@ impl ProviderPlan {
         };
         let organization = optional("organization", &section.organization, "OPENAI_ORG_ID");
         let project = optional("project", &section.project, "OPENAI_PROJECT_ID");
-        let key = Self::key(&resolver);
+        let key = KeyReference::of(&resolver);
         let mut models: Vec<(String, ModelSection)> = section
             .models
             .iter()
@@ -454,87 +304,9 @@ impl ProviderPlan {
         plan
     }
 
-    fn key(resolver: &Resolver<'_>) -> Setting<KeyReference> {
-        let section = resolver.section;
-        let at = |value, path: &str| Setting { value, origin: resolver.in_file(&resolver.own_path(path)) };
-        if section.pass_through_auth == Some(true) {
-            at(KeyReference::Caller, "pass_through_auth")
-        } else if let Some(secret) = &section.api_key {
-            at(KeyReference::Text(secret.clone()), "api_key")
-        } else if let Some(path) = &section.api_key_file {
-            at(KeyReference::File(path.clone()), "api_key_file")
-        } else if !section.keys.is_empty() {
-            at(KeyReference::Several(section.keys.iter().enumerate().map(KeyPlan::of).collect()), "keys")
-        } else if resolver.openai {
-            let set = ["OPENAI_API_KEY", "OPENAI_API_KEY_FILE"]
-                .into_iter()
-                .find(|name| resolver.variables.get(name).is_some());
-            let origin = set.map_or(Origin::BuiltIn, Origin::Variable);
-            Setting { value: KeyReference::OpenAiVariables, origin }
-        } else {
-            Setting::built_in(KeyReference::None)
-        }
-    }
-
     /// Whether a provider that was built of `other` does for this one too: only what the router knows differs.
     pub(super) fn is_served_by(&self, other: &Self) -> bool {
         let Self { priority, weight, models, health_checks, .. } = self.clone();
         *self == Self { priority, weight, models, health_checks, ..other.clone() }
-    }
-
-    /// Every setting as text, with where it comes from.
-    #[must_use]
-    pub fn rows(&self) -> Vec<Row> {
-        let by_request =
-            |time: &Option<Duration>| time.map_or_else(|| "by the request".to_owned(), |time| seconds(&time));
-        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
-        let (clocks, retry, breaker) = (&self.timeouts, &self.retry, &self.breaker);
-        let checks = &self.health_checks;
-        vec![
-            row("base_url", &self.base_url, Clone::clone),
-            row("api_key", &self.key, KeyReference::describe),
-            row("organization", &self.organization, or_none),
-            row("project", &self.project, or_none),
-            row("http_version", &self.http_version, |version| {
-                match version {
-                    HttpVersion::Http1 => "1.1",
-                    HttpVersion::Http2 => "2",
-                }
-                .to_owned()
-            }),
-            row("usage_in_streams", &self.usage_in_streams, |asked| match asked {
-                Some(asked) => asked.to_string(),
-                None => "where the host is OpenAI's".to_owned(),
-            }),
-            row("priority", &self.priority, ToString::to_string),
-            row("weight", &self.weight, ToString::to_string),
-            row("timeouts.connect", &clocks.connect, seconds),
-            row("timeouts.head", &clocks.head, by_request),
-            row("timeouts.first_event", &clocks.first_event, by_request),
-            row("timeouts.idle", &clocks.idle, by_request),
-            row("timeouts.tunnel_idle", &clocks.tunnel_idle, seconds),
-            row("max_retries", &self.max_retries, ToString::to_string),
-            row("retry.max_backoff", &retry.max_backoff, seconds),
-            row("retry.jitter", &retry.jitter, ToString::to_string),
-            row("retry.max_retry_after", &retry.max_retry_after, seconds),
-            row("retry.maybe_billed", &retry.maybe_billed, ToString::to_string),
-            row("retry.budget_ratio", &retry.budget_ratio, ToString::to_string),
-            row("retry.budget_min_per_second", &retry.budget_min_per_second, ToString::to_string),
-            row("breaker.enabled", &breaker.enabled, ToString::to_string),
-            row("breaker.consecutive_failures", &breaker.consecutive_failures, ToString::to_string),
-            row("breaker.failure_ratio", &breaker.failure_ratio, ToString::to_string),
-            row("breaker.min_requests", &breaker.min_requests, ToString::to_string),
-            row("breaker.window", &breaker.window, seconds),
-            row("breaker.open_for", &breaker.open_for, seconds),
-            row("breaker.max_open_for", &breaker.max_open_for, seconds),
-            row("breaker.probes", &breaker.probes, ToString::to_string),
-            row("health_checks.enabled", &checks.enabled, ToString::to_string),
-            row("health_checks.interval", &checks.interval, seconds),
-            row("health_checks.timeout", &checks.timeout, seconds),
-            row("health_checks.unhealthy_after", &checks.unhealthy_after, ToString::to_string),
-            row("health_checks.healthy_after", &checks.healthy_after, ToString::to_string),
-            row("pool.idle_timeout", &self.pool_idle_timeout, seconds),
-            row("pool.max_idle", &self.pool_max_idle, ToString::to_string),
-        ]
     }
 }

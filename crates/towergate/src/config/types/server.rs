@@ -1,0 +1,87 @@
+//! The listener, the keys of its clients, and the log.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::values::{Secret, Size, Time};
+
+/// The listener, its limits, and how it shuts down.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSection {
+    /// Where to listen. Default: 127.0.0.1:8080.
+    #[schemars(example = "127.0.0.1:8080")]
+    pub listen: Option<String>,
+    /// A listener of its own for /healthz, /readyz and /metrics. Never speaks TLS.
+    #[schemars(example = "127.0.0.1:9090")]
+    pub admin_listen: Option<String>,
+    /// Speak TLS on the first.
+    pub tls: ServerTlsSection,
+    /// The largest JSON body. Default: 64MiB.
+    pub max_body: Option<Size>,
+    /// The largest streamed upload. Default: 1GiB.
+    pub max_upload: Option<Size>,
+    /// Requests under way at a time; more are answered with 503 at once. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub max_in_flight: Option<u32>,
+    /// The whole request, over all attempts. Default: 600.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub total_timeout: Option<Time>,
+    /// The longest gap in a client's upload. Default: 30.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub request_body_timeout: Option<Time>,
+    /// After how long a silence of the provider the client of a stream gets the comment `: keep-alive`; 0 for never.
+    /// Default: 15.
+    pub stream_keep_alive: Option<Time>,
+    /// How long connections are still accepted after SIGTERM, with /readyz already off. Default: 0.
+    pub drain_delay: Option<Time>,
+    /// How long what is under way may go on after that. Default: 30.
+    pub drain_timeout: Option<Time>,
+}
+
+/// The listener's certificate. The files are followed: a new certificate takes no restart.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerTlsSection {
+    /// A PEM file with the certificate chain, the server's own first. Needs `key_file`.
+    pub cert_file: Option<String>,
+    /// A PEM file with its key.
+    pub key_file: Option<String>,
+    /// A PEM file with authorities: only clients with a certificate of one of them come in.
+    pub client_ca_file: Option<String>,
+}
+
+/// A key that lets a client in.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientKeySection {
+    /// The key, best as `${VARIABLE}`.
+    pub key: Option<Secret>,
+    /// Its SHA-256, as 64 hex digits, in place of the key.
+    pub sha256: Option<String>,
+    /// The models that it reaches, by the names that clients use. Default: all. With this alone, it reaches only
+    /// endpoints that run a model and keep nothing.
+    pub allowed_models: Option<Vec<String>>,
+    /// The endpoints that it reaches, each with what is below it, such as /v1/files; /v1 is everything.
+    pub allowed_endpoints: Option<Vec<String>>,
+}
+
+/// Log lines.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoggingSection {
+    /// A level, or module=level pairs. Default: info.
+    pub level: Option<String>,
+    /// How lines look. Default: text.
+    pub format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
