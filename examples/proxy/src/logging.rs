@@ -7,13 +7,15 @@ use tracing_subscriber::{
     Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
+use crate::lines::Lines;
+
 /// The filter knows levels and modules and no spans: one that does would be asked, under a lock,
 /// each time that a request is polled.
 pub(crate) fn init(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter: Targets = filter
         .parse()
         .map_err(|error| format!("{filter:?} is no log filter: {error} [setting: --log, logging.level]"))?;
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = fmt::layer().with_writer(Lines).with_ansi(std::io::stderr().is_terminal());
     let lines = match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

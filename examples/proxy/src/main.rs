@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod demo;
 mod health;
+mod lines;
 mod logging;
 mod running;
 mod serve;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
     };
     let matches = matches.subcommand().map_or(&matches, |(_, below)| below);
     logging::hush_panics();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match lines::flush_before_sleep(runtime.enable_all()).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("towergate: cannot start the runtime: {error}");
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
     });
     // What was cut at the drain timeout must not keep the process.
     runtime.shutdown_background();
+    lines::flush();
     match result {
         Ok(code) => code,
         Err(error) => {
