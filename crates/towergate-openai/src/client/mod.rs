@@ -48,7 +48,6 @@ struct Page;
 
 mod answer;
 mod error;
-mod events;
 mod gate;
 mod health;
 mod options;

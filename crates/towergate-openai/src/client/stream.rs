@@ -11,17 +11,19 @@ use std::{
 
 use bytes::Bytes;
 use futures_core::Stream;
-use http::{Response, header::CONTENT_TYPE};
+use http::Response;
 use tokio::time::Sleep;
-use towergate_core::BoxError;
+use towergate_core::{BoxError, headers};
 
 use super::{
     ClientError, StreamFault,
     answer::{api_error, error_inside, read},
-    events::{Event, Events},
     gate::Ticket,
 };
-use crate::types::{ApiError, ChatChunk};
+use crate::{
+    sse::{Event, SseReader},
+    types::{ApiError, ChatChunk},
+};
 
 /// How long the end of the body is waited for after `[DONE]`: a body that is read to its end gives
 /// its connection back to the pool.
@@ -48,9 +50,21 @@ struct Open<B> {
     body: Pin<Box<B>>,
     _ticket: Ticket,
     phase: Phase,
-    events: Events,
+    events: SseReader,
+    /// The frame that is being read, and how far it has been.
+    frame: Bytes,
+    at: usize,
     event_limit: usize,
+    seen: Seen,
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Seen {
+    /// The choices that were begun, and whether they have a finish reason.
     choices: BTreeMap<u64, bool>,
+    /// `[DONE]` came.
+    done: bool,
 }
 
 enum Phase {
@@ -77,13 +91,7 @@ where
         event_limit: usize,
     ) -> Result<Self, ClientError> {
         let (parts, body) = response.into_parts();
-        let is_json =
-            parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
-                kind.split(';')
-                    .next()
-                    .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-            });
-        if is_json {
+        if headers::is_json(headers::media_type(&parts.headers)) {
             let document = read(body, answer_limit).await?;
             return Err(error_inside(&document).map_or_else(
                 || StreamFault::NotEvents.into(),
@@ -95,9 +103,11 @@ where
                 body: Box::pin(body),
                 _ticket: ticket,
                 phase: Phase::Flowing,
-                events: Events::new(event_limit),
+                events: SseReader::with_cap(event_limit),
+                frame: Bytes::new(),
+                at: 0,
                 event_limit,
-                choices: BTreeMap::new(),
+                seen: Seen::default(),
             }),
         })
     }
@@ -142,7 +152,7 @@ where
         loop {
             match &mut self.phase {
                 Phase::Ended => {
-                    self.check_complete()?;
+                    self.seen.check_complete()?;
                     return Poll::Ready(Ok(None));
                 }
                 Phase::Done(clock) => {
@@ -150,35 +160,47 @@ where
                 }
                 Phase::Flowing => {}
             }
-            let limit = self.event_limit;
-            if let Some(event) = self.events.next().map_err(|_| StreamFault::EventTooLarge { limit })? {
-                match self.read_event(&event)? {
-                    Some(chunk) => return Poll::Ready(Ok(Some(chunk))),
-                    None => continue,
+            if let Some(event) = self.events.next(&self.frame, &mut self.at) {
+                if event.len > self.event_limit as u64 {
+                    return Poll::Ready(Err(too_large(self.event_limit)));
                 }
+                if let Some(chunk) = self.seen.read_event(&event)? {
+                    return Poll::Ready(Ok(Some(chunk)));
+                }
+                if self.seen.done {
+                    self.phase = Phase::Done(None);
+                }
+                continue;
+            }
+            if self.events.pending_len() > self.event_limit as u64 {
+                return Poll::Ready(Err(too_large(self.event_limit)));
             }
             match ready!(self.body.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.events.push(data);
-                    }
+                    self.frame = frame.into_data().unwrap_or_default();
+                    self.at = 0;
                 }
                 Some(Err(error)) => return Poll::Ready(Err(ClientError::Transport(error.into()))),
                 None => {
                     self.phase = Phase::Ended;
-                    if let Some(event) = self.events.finish() {
-                        match self.read_event(&event) {
-                            Ok(Some(chunk)) => return Poll::Ready(Ok(Some(chunk))),
-                            Ok(None) => self.phase = Phase::Ended,
-                            // Half an event is an event that was cut.
-                            Err(ClientError::Stream(StreamFault::Malformed)) => {
-                                return Poll::Ready(Err(StreamFault::Truncated.into()));
-                            }
-                            Err(error) => return Poll::Ready(Err(error)),
-                        }
-                    }
+                    return Poll::Ready(self.finish());
                 }
             }
+        }
+    }
+
+    /// The stream ended, perhaps in an event that lacks its blank line: whether that one is whole is for
+    /// its JSON to say.
+    fn finish(&mut self) -> Result<Option<ChatChunk>, ClientError> {
+        match self.events.finish().map_or(Ok(None), |event| self.seen.read_event(&event)) {
+            Ok(Some(chunk)) => Ok(Some(chunk)),
+            Ok(None) => {
+                self.seen.check_complete()?;
+                Ok(None)
+            }
+            // Half an event is an event that was cut.
+            Err(ClientError::Stream(StreamFault::Malformed)) => Err(StreamFault::Truncated.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -202,24 +224,33 @@ where
         }
         Poll::Ready(())
     }
+}
 
-    fn read_event(&mut self, event: &Event) -> Result<Option<ChatChunk>, ClientError> {
-        if event.is_error {
-            let error = serde_json::from_slice(&event.data).ok().and_then(ApiError::from_value);
+fn too_large(limit: usize) -> ClientError {
+    StreamFault::EventTooLarge { limit }.into()
+}
+
+// === impl Seen ===
+
+impl Seen {
+    fn read_event(&mut self, event: &Event<'_>) -> Result<Option<ChatChunk>, ClientError> {
+        let Some(data) = event.data else { return Ok(None) };
+        if event.name == b"error" {
+            let error = serde_json::from_slice(data).ok().and_then(ApiError::from_value);
             return Err(StreamFault::Reported(Box::new(error.unwrap_or_default())).into());
         }
-        if event.data.is_empty() {
+        if data.is_empty() {
             return Ok(None);
         }
-        if event.data.starts_with(b"[DONE]") {
+        if data.starts_with(b"[DONE]") {
             self.check_complete()?;
-            self.phase = Phase::Done(None);
+            self.done = true;
             return Ok(None);
         }
-        let chunk = serde_json::from_slice::<ChatChunk>(&event.data).ok();
+        let chunk = serde_json::from_slice::<ChatChunk>(data).ok();
         let is_error = |chunk: &ChatChunk| chunk.extra.get("error").is_some_and(|error| !error.is_null());
         let Some(chunk) = chunk.filter(|chunk| !is_error(chunk)) else {
-            let reported = error_inside(&event.data).map(|error| StreamFault::Reported(Box::new(error)));
+            let reported = error_inside(data).map(|error| StreamFault::Reported(Box::new(error)));
             return Err(reported.unwrap_or(StreamFault::Malformed).into());
         };
         for choice in &chunk.choices {

@@ -3,9 +3,8 @@
 //! A frame is no event: it may hold several, or half of one, and end inside a UTF-8 character or
 //! between CR and LF. [`SseReader`] is shown each frame and says where events end and what is in
 //! them. An event that lies in one frame is read in place; one that straddles frames is put together
-//! in a buffer. What is unfinished is kept up to [`EVENT_CAP`] bytes: of a longer event only that
-//! much is seen. Nothing
-//! is allocated for an event that lies in one frame and has one line of data.
+//! in a buffer. What is unfinished is kept up to a cap ([`EVENT_CAP`], unless another is set): of a
+//! longer event only that much is seen. Nothing is allocated for an event that lies in one frame and has one line of data.
 //!
 //! The format is that of the HTML standard (section 9.2): lines end in LF, CRLF or CR; a blank line
 //! ends an event; lines that begin with a colon are comments; several `data` lines are one text with
@@ -33,12 +32,13 @@ use memchr::memchr2;
 
 use self::parse::parse;
 
-/// Bytes that are kept of an event that straddles frames.
+/// Bytes that are kept of an event that straddles frames, unless the reader was made with another cap.
 pub const EVENT_CAP: usize = 256 * 1024;
 
 /// Finds events in frames.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SseReader {
+    cap: usize,
     /// What came of the unfinished event, up to the cap.
     pending: BytesMut,
     /// How many bytes came of it.
@@ -84,7 +84,21 @@ impl SseReader {
     /// At the start of a stream.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::with_cap(EVENT_CAP)
+    }
+
+    /// At the start of a stream; keeps so many bytes of an event that straddles frames.
+    #[must_use]
+    pub fn with_cap(cap: usize) -> Self {
+        Self {
+            cap,
+            pending: BytesMut::new(),
+            pending_len: 0,
+            in_line: false,
+            after_cr: false,
+            started: false,
+            joined: Vec::new(),
+        }
     }
 
     /// The next event that ends in `frame`, from `at` on; `at` moves behind it. With `None` the
@@ -147,7 +161,7 @@ impl SseReader {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let room = EVENT_CAP.saturating_sub(self.pending.len()).min(bytes.len());
+        let room = self.cap.saturating_sub(self.pending.len()).min(bytes.len());
         self.pending.extend_from_slice(&bytes[..room]);
     }
 
@@ -180,6 +194,12 @@ impl SseReader {
         let taken = self.after_cr && bytes.first() == Some(&b'\n');
         self.after_cr &= !taken;
         usize::from(taken)
+    }
+}
+
+impl Default for SseReader {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

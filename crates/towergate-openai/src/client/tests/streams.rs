@@ -156,11 +156,19 @@ async fn events_have_a_limit_and_the_stream_has_none() {
     let mut stream = client.chat_completion_stream(&hello()).await.unwrap();
     assert!(matches!(read(&mut stream).await, (text, None) if text == "aaa"));
 
-    let (body, _) = Script::new([Step::Data(BEGUN)]);
-    let client = giving(body).with_event_limit(10);
-    let mut stream = client.chat_completion_stream(&hello()).await.unwrap();
-    let (_, error) = read(&mut stream).await;
-    assert!(matches!(error, Some(ClientError::Stream(StreamFault::EventTooLarge { limit: 10 }))));
+    // In one frame, over several, and of lines that are no data.
+    let endless = [
+        vec![Step::Data(BEGUN)],
+        vec![Step::Data("data: {"), Step::Data("\"id\":"), Step::Hang],
+        vec![Step::Data(": a\n"), Step::Data(": b\n"), Step::Data(": c\n"), Step::Hang],
+    ];
+    for steps in endless {
+        let (body, _) = Script::new(steps);
+        let client = giving(body).with_event_limit(10);
+        let mut stream = client.chat_completion_stream(&hello()).await.unwrap();
+        let (_, error) = read(&mut stream).await;
+        assert!(matches!(error, Some(ClientError::Stream(StreamFault::EventTooLarge { limit: 10 }))));
+    }
 }
 
 #[tokio::test]
