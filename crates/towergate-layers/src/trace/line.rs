@@ -34,9 +34,6 @@ impl Line {
     pub(super) fn begin(scope: Scope, ending: Ending, span: Span) -> Self {
         let mut line = Self { scope, ending, span, status: None, named: false };
         line.name();
-        if scope == Scope::Attempt {
-            line.span.in_scope(|| tracing::debug!("attempt begins"));
-        }
         line
     }
 

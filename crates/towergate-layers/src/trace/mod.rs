@@ -20,7 +20,7 @@
 //! | shed | warn |
 //! | the gateway gave up: upstream error, timeout, truncated, internal | error |
 //!
-//! An attempt begins and ends at debug: what becomes of it is retry's to say.
+//! An attempt's is at debug: that it begins, and what becomes of it, is retry's to say.
 //!
 //! **Reads** on the request: [`RequestId`], [`Arc<RequestRecord>`](RequestRecord) (made where there
 //! is none), [`Attempt`], [`Arc<Facts>`](Facts); on the answer what the
