@@ -6,8 +6,8 @@
 use http::{
     HeaderMap, HeaderName, Method, Request, Version,
     header::{
-        ALT_SVC, AUTHORIZATION, CONNECTION, COOKIE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
-        STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -46,7 +46,7 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Every field with which a caller can authenticate itself.
 pub const CREDENTIALS: [HeaderName; 5] = [AUTHORIZATION, API_KEY, X_API_KEY, COOKIE, PROXY_AUTHORIZATION];
 
-const HOP_BY_HOP: [HeaderName; 10] = [
+static HOP_BY_HOP: [HeaderName; 10] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_AUTHENTICATE,
@@ -60,7 +60,7 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// What a site says of itself to browsers; it would be said in the gateway's name.
-const UPSTREAM_SITE: [HeaderName; 3] = [SET_COOKIE, ALT_SVC, STRICT_TRANSPORT_SECURITY];
+static UPSTREAM_SITE: [HeaderName; 3] = [SET_COOKIE, ALT_SVC, STRICT_TRANSPORT_SECURITY];
 
 const REQUEST_PREFIXES: [&str; 5] = ["accept", "content-", "if-", "openai-", "x-stainless-"];
 const REQUEST_NAMES: [&str; 4] = ["idempotency-key", "range", "user-agent", "x-client-request-id"];
@@ -70,19 +70,20 @@ const CALLER_ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
 /// Removes what belongs to one connection: the fields of RFC 9110, section 7.6.1, and every field
 /// that `Connection` names.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+    retain(headers, |_| true);
+}
+
+/// Leaves of the fields that do not belong to one connection those that are `wanted`.
+///
+/// A map has a handful of fields, and nearly always none to remove: looking at each of them costs less
+/// than looking for each name that has no place in it.
+fn retain(headers: &mut HeaderMap, wanted: impl Fn(&HeaderName) -> bool) {
+    let mut unwanted: Vec<HeaderName> =
+        headers.keys().filter(|name| HOP_BY_HOP.contains(name) || !wanted(name)).cloned().collect();
+    for value in headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()) {
+        unwanted.extend(value.split(',').filter_map(|name| name.trim().parse::<HeaderName>().ok()));
     }
-    for name in HOP_BY_HOP {
+    for name in unwanted {
         headers.remove(name);
     }
 }
@@ -98,21 +99,12 @@ pub fn strip_credentials(headers: &mut HeaderMap) {
 /// those that `Connection` names, go first. Credentials pass: whoever strips or injects them has
 /// done so before, or means the caller's own to be sent.
 pub fn retain_request(headers: &mut HeaderMap, also: &[HeaderName]) {
-    strip_hop_by_hop(headers);
-    headers.remove(COOKIE);
-    let unwanted: Vec<HeaderName> =
-        headers.keys().filter(|name| !may_go_upstream(name, also)).cloned().collect();
-    for name in unwanted {
-        headers.remove(name);
-    }
+    retain(headers, |name| *name != COOKIE && may_go_upstream(name, also));
 }
 
 /// Removes what an answer must not carry to the client.
 pub fn retain_response(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
-    for name in UPSTREAM_SITE {
-        headers.remove(name);
-    }
+    retain(headers, |name| !UPSTREAM_SITE.contains(name));
 }
 
 /// Whether a request asks for a WebSocket, in the way of HTTP/1.1 (RFC 6455, section 4.2.1). What
@@ -132,6 +124,42 @@ pub fn asks_for_websocket<B>(request: &Request<B>) -> bool {
 pub fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// The media type of a body, without its parameters (RFC 9110, section 8.3); empty where there is none, or
+/// none that is text.
+#[must_use]
+pub fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether a [`media_type`] is JSON: `application/json`, `text/json`, or any with the suffix `+json`
+/// (RFC 6839).
+#[must_use]
+pub fn is_json(media_type: &str) -> bool {
+    let suffix = media_type.len().checked_sub("+json".len()).and_then(|at| media_type.get(at..));
+    media_type.eq_ignore_ascii_case("application/json")
+        || media_type.eq_ignore_ascii_case("text/json")
+        || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
+}
+
+/// Whether a [`media_type`] is that of server-sent events.
+#[must_use]
+pub fn is_event_stream(media_type: &str) -> bool {
+    media_type.eq_ignore_ascii_case("text/event-stream")
+}
+
+/// Whether a body is in an encoding, such as `gzip`, in which nobody here reads it (RFC 9110, section 8.4).
+#[must_use]
+pub fn is_encoded(headers: &HeaderMap) -> bool {
+    let codings = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 /// Removes the caller's organisation and project.
@@ -214,6 +242,48 @@ mod tests {
                 "x-stainless-lang"
             ]
         );
+    }
+
+    #[test]
+    fn a_media_type_is_told_from_its_parameters() {
+        for (value, json, events) in [
+            ("application/json", true, false),
+            ("Application/JSON ; charset=utf-8", true, false),
+            ("text/json", true, false),
+            ("application/problem+json;x", true, false),
+            ("text/event-stream; charset=utf-8", false, true),
+            ("text/html", false, false),
+            ("json", false, false),
+            ("application/jsonl", false, false),
+            ("", false, false),
+        ] {
+            let headers = map(&[("content-type", value)]);
+            let media_type = media_type(&headers);
+            assert_eq!((is_json(media_type), is_event_stream(media_type)), (json, events), "{value}");
+        }
+        let mut headers = HeaderMap::new();
+        assert_eq!(media_type(&headers), "");
+        headers.insert(CONTENT_TYPE, HeaderValue::from_bytes(b"text/\xff").unwrap());
+        assert_eq!(media_type(&headers), "");
+        assert!(!is_json("\u{e9}json"));
+    }
+
+    #[test]
+    fn an_encoding_is_any_but_identity() {
+        for (values, encoded) in [
+            (&[][..], false),
+            (&["identity"], false),
+            (&[" Identity , "], false),
+            (&["gzip"], true),
+            (&["identity, br"], true),
+            (&["identity", "gzip"], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
+            }
+            assert_eq!(is_encoded(&headers), encoded, "{values:?}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What can be told from the head of an answer alone.
 
-use http::{
-    StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
-    response::Parts,
+use http::{StatusCode, response::Parts};
+use towergate_core::{
+    Error, ErrorKind, Facts, Phase, Sent,
+    context::Answered,
+    headers::{is_event_stream, media_type},
+    route::Reads,
 };
-use towergate_core::{Error, ErrorKind, Facts, Phase, Sent, context::Answered, route::Reads};
 
 /// An answer that is none. It was sent for all the same, and may be billed.
 pub(super) fn bad_answer(parts: &Parts, message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -26,14 +27,6 @@ pub(super) fn expects_answer(facts: Option<&Facts>) -> bool {
     facts.is_some_and(|facts| facts.route.holds_answer || facts.stream)
 }
 
-/// Whether the body is in an encoding that nobody here reads.
-pub(super) fn is_encoded(parts: &Parts) -> bool {
-    parts
-        .headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
 /// Refuses a 200 whose content type no answer on that route has: the page of a proxy on the way, or
 /// of a wrong base URL. An answer without a content type passes.
 ///
@@ -43,14 +36,10 @@ pub(super) fn check_content_type(parts: &Parts, facts: Option<&Facts>) -> Result
     if parts.status != StatusCode::OK || !expects_answer(facts) {
         return Ok(());
     }
-    let Some(content_type) = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
-        return Ok(());
-    };
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let media_type = media_type(&parts.headers).to_ascii_lowercase();
     let json_only = facts.is_some_and(|facts| facts.route.holds_answer && facts.route.reads == Reads::Json);
-    let wrong = media_type.contains("html")
-        || (json_only && !media_type.contains("json") && media_type != "text/event-stream");
-    if !wrong {
+    let no_json = !media_type.contains("json") && !is_event_stream(&media_type);
+    if media_type.is_empty() || !(media_type.contains("html") || json_only && no_json) {
         return Ok(());
     }
     // It came over the network, and is cut short; a header value holds no control characters.

@@ -19,12 +19,13 @@ use tokio::time::Instant;
 use towergate_core::{
     Body, BoxError, Error, ErrorKind, Facts, Phase, Sent, StreamState,
     classify::RetryAfter,
+    headers,
     stream::{AnswerKind, Failure},
 };
 
 use super::{
     body::Held,
-    expect::{bad_answer, check_content_type, expects_answer, is_encoded, name_provider},
+    expect::{bad_answer, check_content_type, expects_answer, name_provider},
     layer::Settings,
 };
 use crate::alarm::{Alarm, later};
@@ -216,7 +217,7 @@ where
     fn ended(mut self, settings: &Settings) -> Result<Response<Body>, BoxError> {
         match &self.what {
             What::Error => {
-                let encoded = is_encoded(&self.parts);
+                let encoded = headers::is_encoded(&self.parts.headers);
                 let bytes = self.held.contiguous().map_or(&[][..], |bytes| bytes);
                 classify(&mut self.parts, settings, (!encoded).then_some(bytes));
             }

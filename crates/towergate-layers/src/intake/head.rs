@@ -4,9 +4,9 @@ use std::fmt;
 
 use http::{
     HeaderMap, Method, Request, Uri, Version,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST},
 };
-use towergate_core::{Error, ErrorKind, Route, context::Downstream, protocol::Routes, route::Reads};
+use towergate_core::{Error, ErrorKind, Route, context::Downstream, headers, protocol::Routes, route::Reads};
 
 use super::path;
 
@@ -74,19 +74,12 @@ pub(super) fn is_read<B>(route: &Route, request: &Request<B>) -> bool {
     route.reads == Reads::Json
         && matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH)
         && is_json(request.headers())
-        && request
-            .headers()
-            .get_all(CONTENT_ENCODING)
-            .iter()
-            .all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+        && !headers::is_encoded(request.headers())
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return true };
-    let media = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let suffix = media.len().checked_sub(b"+json".len()).and_then(|at| media.get(at..));
-    media.eq_ignore_ascii_case(b"application/json")
-        || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json"))
+/// A body that does not say what it is is JSON, on a route that reads JSON.
+fn is_json(fields: &HeaderMap) -> bool {
+    !fields.contains_key(CONTENT_TYPE) || headers::is_json(headers::media_type(fields))
 }
 
 /// The length of the body as the client, or the body itself, declares it.

@@ -9,14 +9,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
-};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
-use towergate_core::{BoxError, Outcome, context::RequestRecord, protocol::RenderError};
+use towergate_core::{BoxError, Outcome, context::RequestRecord, headers, protocol::RenderError};
 
 use super::keep_alive::KeepAlive;
 use crate::report;
@@ -194,14 +191,8 @@ impl Stream {
 }
 
 /// Whether a body is one that can end with an event: server-sent events, and not compressed.
-pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let media = headers.get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
-    let media = media.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    media.eq_ignore_ascii_case(b"text/event-stream")
-        && headers
-            .get_all(CONTENT_ENCODING)
-            .iter()
-            .all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+pub(super) fn is_event_stream(fields: &HeaderMap) -> bool {
+    headers::is_event_stream(headers::media_type(fields)) && !headers::is_encoded(fields)
 }
 
 // === impl Tail ===

@@ -79,14 +79,10 @@ mod usage;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{
-    HeaderMap, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
-    response::Parts,
-};
+use http::{StatusCode, header::CONTENT_LENGTH, response::Parts};
 use towergate_core::{
-    Body, BoxError, Error, ErrorKind, Facts, Phase, Sent, StreamState, context::Answered, label::Label,
-    stream::AnswerKind,
+    Body, BoxError, Error, ErrorKind, Facts, Phase, Sent, StreamState, context::Answered, headers,
+    label::Label, stream::AnswerKind,
 };
 
 use self::{document::DocumentBody, events::EventsBody};
@@ -170,18 +166,18 @@ enum Plan {
 
 fn plan(facts: Option<&Facts>, parts: &Parts) -> Option<Plan> {
     let bodiless = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::PARTIAL_CONTENT];
-    if !parts.status.is_success() || bodiless.contains(&parts.status) || is_encoded(&parts.headers) {
+    if !parts.status.is_success() || bodiless.contains(&parts.status) || headers::is_encoded(&parts.headers) {
         return None;
     }
     let route = facts.map(|facts| facts.route);
     let api = route.map_or(Api::Other, Api::of);
-    let media_type = media_type(&parts.headers);
-    if media_type.eq_ignore_ascii_case("text/event-stream") {
+    let media_type = headers::media_type(&parts.headers);
+    if headers::is_event_stream(media_type) {
         return Some(Plan::Events(api));
     }
     let route = route.filter(|route| **route != *routes::OTHER)?;
     let strict = route.holds_answer && (route.generates || api == Api::Vectors);
-    match (is_json(media_type), route.holds_answer) {
+    match (headers::is_json(media_type), route.holds_answer) {
         (_, true) if strict => Some(Plan::Document { api, kind: AnswerKind::Json, strict }),
         (true, true) => Some(Plan::Document { api, kind: AnswerKind::Json, strict }),
         (true, false) if route.generates => Some(Plan::Document { api, kind: AnswerKind::Opaque, strict }),
@@ -193,20 +189,6 @@ fn publish(parts: &mut Parts, kind: AnswerKind) -> Arc<StreamState> {
     let state = Arc::new(StreamState::new(kind));
     parts.extensions.insert(Arc::clone(&state));
     state
-}
-
-fn is_encoded(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
-fn media_type(headers: &HeaderMap) -> &str {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim()
-}
-
-fn is_json(media_type: &str) -> bool {
-    let media_type = media_type.to_ascii_lowercase();
-    media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
 }
 
 /// Who answers: named in the errors, where the leaf said it.

@@ -4,7 +4,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::{
+    HeaderMap, Method, Response,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
