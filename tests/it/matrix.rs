@@ -194,19 +194,22 @@ async fn a_black_hole_is_a_connection_that_cannot_be_had() {
     {
         filling.push(connected.unwrap());
     }
-    // As by default, head and connect clock have the same length.
+    // As by default, head and connect clock have the same length; or the head clock is the shorter one, and then
+    // it is what has to be changed.
     let length = Duration::from_millis(300);
-    let world = World::builder()
-        .base_url(format!("http://{address}/v1"))
-        .provider(move |provider| {
-            provider
-                .timeouts(towergate::layers::timeout::Timeouts::default().with_head(length))
-                .leaf(move |leaf| leaf.connect_timeout(length))
-        })
-        .start()
-        .await;
-    for body in [chat("gpt-4o"), chat_stream("gpt-4o")] {
-        names_clock(&world.http1().chat(&body).await, "connect_timeout", "timeouts.connect");
+    for (connect, setting) in [(length, "timeouts.connect"), (length * 100, "timeouts.head")] {
+        let world = World::builder()
+            .base_url(format!("http://{address}/v1"))
+            .provider(move |provider| {
+                provider
+                    .timeouts(towergate::layers::timeout::Timeouts::default().with_head(length))
+                    .leaf(move |leaf| leaf.connect_timeout(connect))
+            })
+            .start()
+            .await;
+        for body in [chat("gpt-4o"), chat_stream("gpt-4o")] {
+            names_clock(&world.http1().chat(&body).await, "connect_timeout", setting);
+        }
     }
 }
 

@@ -128,6 +128,9 @@ pub(crate) struct UpstreamArgs {
     /// Speak HTTP/2 with the provider
     #[arg(long, env = "TOWERGATE_UPSTREAM_HTTP2")]
     pub(crate) upstream_http2: bool,
+    /// How long a WebSocket may be silent in both directions [default: 600s]
+    #[arg(long, env = "TOWERGATE_TUNNEL_IDLE", value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) tunnel_idle: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -37,7 +37,7 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
     };
     if settings::says_anything(&args.upstream) {
         return Err(format!(
-            "--base-url, --pass-through-auth and --upstream-http2 (or their TOWERGATE_* variables) are about one \
+            "--base-url, --pass-through-auth, --upstream-http2 and --tunnel-idle (or their TOWERGATE_* variables) are about one \
              provider; with --config {} they stand in the file",
             path.display()
         )

@@ -31,6 +31,9 @@ pub(crate) async fn provider(args: &UpstreamArgs) -> Result<OpenAiProviderBuilde
     if args.upstream_http2 {
         provider = provider.leaf(|leaf| leaf.http2(towergate::openai::service::Http2::default()));
     }
+    if let Some(idle) = args.tunnel_idle {
+        provider = provider.tunnel_idle(idle);
+    }
     Ok(provider)
 }
 
@@ -42,7 +45,7 @@ pub(crate) fn is_configured(args: &UpstreamArgs) -> bool {
 
 /// Whether flags or `TOWERGATE_*` describe the one provider.
 pub(crate) fn says_anything(args: &UpstreamArgs) -> bool {
-    args.base_url.is_some() || args.pass_through_auth || args.upstream_http2
+    args.base_url.is_some() || args.pass_through_auth || args.upstream_http2 || args.tunnel_idle.is_some()
 }
 
 /// The listener's settings: what flags and environment say, over what the file says.

@@ -9,7 +9,7 @@ use hyper_util::{
 };
 use rustls_pki_types::CertificateDer;
 use secrecy::{ExposeSecret as _, SecretBox};
-use towergate_core::label::Label;
+use towergate_core::{Clock, label::Label};
 
 use super::{
     Client, OpenAi, Pools, Shared,
@@ -44,6 +44,7 @@ pub struct Builder {
     name: Label,
     http2: Option<Http2>,
     connect_timeout: Duration,
+    connect_within: Option<(Duration, &'static str)>,
     tcp_keep_alive: Option<Duration>,
     pool_idle_timeout: Duration,
     pool_max_idle: usize,
@@ -126,6 +127,7 @@ impl Builder {
             name: Label::new("openai"),
             http2: None,
             connect_timeout: Duration::from_secs(30),
+            connect_within: None,
             tcp_keep_alive: Some(Duration::from_secs(60)),
             pool_idle_timeout: Duration::from_secs(30),
             pool_max_idle: 256,
@@ -166,6 +168,15 @@ impl Builder {
     #[must_use]
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
+        self
+    }
+
+    /// Cuts the connect clock to the length of another one, set by `setting`, that runs at the same time and would
+    /// go off first: an attempt that is still connecting then ends as one that sent nothing, and its error names
+    /// that setting. Default none.
+    #[must_use]
+    pub fn connect_within(mut self, limit: Duration, setting: &'static str) -> Self {
+        self.connect_within = Some((limit, setting));
         self
     }
 
@@ -280,7 +291,8 @@ impl Builder {
             provider: self.name.clone(),
             authority: base.host_and_port(),
             proxy: proxy.as_ref().map(Proxy::host_and_port),
-            connect_timeout: self.connect_timeout,
+            connect_timeout: self.connect_clock().0,
+            connect_setting: self.connect_clock().1,
         };
         let proxy_auth = connector::request_auth(proxy.as_ref(), base.is_https(), tunnel_plain);
         let trust = self.trust(&base, proxy.as_ref())?;
@@ -329,12 +341,18 @@ impl Builder {
             None => None,
         };
         Ok(Connector::new(connector::Options {
-            limit: self.connect_timeout,
+            limit: self.connect_clock().0,
             keep_alive: self.tcp_keep_alive,
             tls: trust.client_config(protocols, identity)?,
             proxy,
             tunnel_plain,
         }))
+    }
+
+    /// How long a connection may take, and the setting that changes it.
+    fn connect_clock(&self) -> (Duration, &'static str) {
+        let own = (self.connect_timeout, Clock::Connect.setting());
+        self.connect_within.filter(|(limit, _)| limit < &own.0).unwrap_or(own)
     }
 
     fn root_certificates(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {

@@ -20,6 +20,8 @@ pub(super) struct Upstream {
     /// Host and port of the proxy on the way.
     pub(super) proxy: Option<String>,
     pub(super) connect_timeout: Duration,
+    /// What changes it.
+    pub(super) connect_setting: &'static str,
 }
 
 /// The name of a host could not be looked up. Marks the resolver's error.
@@ -102,7 +104,7 @@ fn of_connect(error: legacy::Error, upstream: &Upstream) -> Error {
     // hyper's connector shares the same time out among the addresses of a name.
     let timed_out = ours || find::<io::Error>(&error).is_some_and(|io| io.kind() == io::ErrorKind::TimedOut);
     let mapped = if timed_out {
-        Error::timeout(Clock::Connect, upstream.connect_timeout)
+        Error::timeout(Clock::Connect, upstream.connect_timeout).with_setting(upstream.connect_setting)
     } else {
         let reason = connect_reason(&error);
         let message = match &upstream.proxy {

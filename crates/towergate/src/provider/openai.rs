@@ -1,10 +1,11 @@
 //! [`OpenAiProvider`]: an OpenAI with everything that is its own around it: retry, clocks, credential.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use towergate_core::{
+    Clock,
     credentials::{Credential, CredentialSource},
     label::Label,
 };
@@ -188,6 +189,13 @@ impl OpenAiProviderBuilder {
         self
     }
 
+    /// The longest silence of a WebSocket, in both directions together, in place of the one in
+    /// [`timeouts`](Self::timeouts). Default 600 s.
+    pub fn tunnel_idle(mut self, idle: Duration) -> Self {
+        self.parts.timeouts = self.parts.timeouts.with_tunnel_idle(idle);
+        self
+    }
+
     /// Retries after the first attempt. Default 3.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.parts.retry = self.parts.retry.max_retries(retries);
@@ -229,8 +237,12 @@ impl OpenAiProviderBuilder {
     /// A setting that can't work, named.
     pub fn build(self) -> Result<OpenAiProvider, BuildError> {
         self.parts.timeouts.validate().map_err(BuildError::Timeouts)?;
-        let leaf = self
-            .leaf
+        let leaf = match self.parts.timeouts.head(None) {
+            // It runs from the call, so that no connect clock can be longer.
+            Some(head) => self.leaf.connect_within(head, Clock::Head.setting()),
+            None => self.leaf,
+        };
+        let leaf = leaf
             .name(self.name.as_str())
             .tunnel_idle(self.parts.timeouts.tunnel_idle())
             .build()

@@ -321,6 +321,26 @@ fn a_stream_under_way_ends_in_a_shutdown() {
 }
 
 #[test]
+fn a_silent_websocket_ends_by_its_clock() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let upstream = runtime.block_on(towergate_sim::SimServer::start(towergate_sim::Sim::new())).unwrap();
+    let url = upstream.base_url();
+    let args = ["serve", "--listen", "127.0.0.1:0", "--base-url", &url, "--tunnel-idle", "300ms"];
+    let proxy = Serving::start(towergate(&args));
+    let mut socket = TcpStream::connect(&proxy.address).unwrap();
+    let handshake = "GET /v1/echo HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    socket.write_all(handshake.as_bytes()).unwrap();
+    let mut got = Vec::new();
+    // It is never answered, so that it is dropped in the end.
+    let _ = socket.read_to_end(&mut got);
+    // Close, 1001.
+    let closed = got.windows(4).any(|frame| frame[0] == 0x88 && frame[2..] == [3, 0xe9]);
+    assert!(got.starts_with(b"HTTP/1.1 101") && closed, "{}", String::from_utf8_lossy(&got));
+    assert_eq!(ends(towergate(&["serve", "--base-url", &url, "--tunnel-idle", "0s"])).0, Some(1));
+}
+
+#[test]
 fn a_signal_at_once_is_not_missed() {
     let (code, _) = Serving::start(towergate(&["demo", "--listen", "127.0.0.1:0"])).terminate();
     assert_eq!(code, Some(0));
