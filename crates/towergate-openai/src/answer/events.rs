@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 use towergate_core::{Body, BoxError, Error, ErrorKind, StreamState};
 
 use super::{
-    AFTER_END, AFTER_FINISH, Malformed, Provider,
+    AFTER_END, AFTER_FINISH, MAX_COMMENTS, Malformed, Provider,
     judge::{Judge, Verdict},
     strip::{Strip, data_line, strip},
 };
@@ -43,6 +43,8 @@ pub(super) struct EventsBody {
     flowing: bool,
     /// The LF that may come next belongs to an event that was left out.
     drops_lf: bool,
+    /// Bytes of events without data, since the last that had some.
+    comments: u64,
     /// `[DONE]` has come; what follows is passed, and not judged.
     done: bool,
     /// What comes after the pieces.
@@ -105,6 +107,7 @@ impl EventsBody {
             out: VecDeque::new(),
             flowing: false,
             drops_lf: false,
+            comments: 0,
             done: false,
             end: None,
             silence: None,
@@ -128,6 +131,7 @@ impl EventsBody {
             };
             let straddles = event.len > (at - begin) as u64;
             let has_data = event.data.is_some();
+            self.comments = if has_data { 0 } else { self.comments.saturating_add(event.len) };
             if event.has_id {
                 self.state.set_ids();
             }
@@ -198,6 +202,10 @@ impl EventsBody {
     fn decide(&mut self, verdict: Verdict, has_data: bool) -> Fate {
         if has_data {
             self.state.count_data_event();
+        }
+        if self.comments > MAX_COMMENTS && self.api != Api::Other {
+            let message = "the upstream's stream has comments, and no events";
+            return Fate::End(self.provider.in_body(ErrorKind::BadAnswer, message));
         }
         match verdict {
             Verdict::Content => {

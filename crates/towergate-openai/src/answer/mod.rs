@@ -39,6 +39,8 @@
 //! * **An error event** (also `response.failed`): published as the
 //!   [`Failure`](towergate_core::stream::Failure); the event passes, and the body ends with an error
 //!   that [is signalled](Error::is_signalled). Nothing follows, no `[DONE]` either.
+//! * **Nothing but comments**: more than [`MAX_COMMENTS`] bytes of them without an event that has data
+//!   are [`ErrorKind::BadAnswer`], as no clock would see that such a stream is silent.
 //! * **No answer**: a document that is not JSON, or empty, is [`ErrorKind::BadAnswer`]; one with an
 //!   `error` in it, where a model should have answered, is a failure, and passes.
 //! * **Dropped**: the body inside is dropped with it.
@@ -94,6 +96,10 @@ pub const AFTER_END: Duration = Duration::from_millis(250);
 
 /// How long a stream of chat may be silent after its last `finish_reason`, before usage or `[DONE]`.
 pub const AFTER_FINISH: Duration = Duration::from_secs(2);
+
+/// How many bytes of comments, and of other events without data, may stand between two that have some: as
+/// many as a comment each second makes in ten hours.
+pub const MAX_COMMENTS: u64 = 1024 * 1024;
 
 /// How answers are read.
 #[derive(Debug, Clone, Default)]

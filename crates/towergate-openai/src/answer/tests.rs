@@ -322,6 +322,18 @@ async fn a_choice_that_has_not_come_is_waited_for() {
     run(vec![first(), data(DONE.as_bytes())]).collect().await.unwrap();
 }
 
+#[tokio::test]
+async fn comments_without_events_are_no_answer() {
+    let comment = format!(": {}\n\n", "x".repeat(1020));
+    let most = MAX_COMMENTS as usize / comment.len();
+    let few = || (0..most).map(|_| data(comment.as_bytes()));
+    let got = stream(CHAT, few().chain([data(HELLO.as_bytes())]).chain(few())).await;
+    assert_eq!((got.kind(), got.state.data_events()), (ErrorKind::Truncated, 1));
+    let got = stream(CHAT, [data(HELLO.as_bytes())].into_iter().chain(few()).chain([data(b": x\n\n")])).await;
+    assert_eq!(got.kind(), ErrorKind::BadAnswer);
+    assert_eq!(got.bytes.len(), HELLO.len() + most * comment.len());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unfinished_stream_may_be_silent() {
     let (_, mut body) = wrap(

@@ -8,6 +8,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -34,6 +35,7 @@ enum Step {
     Request,
     Write(Bytes),
     WriteForever(Bytes),
+    Trickle(Bytes, Duration),
     Wait(Gate),
     PeerClose,
     Reset,
@@ -129,6 +131,12 @@ impl RawScript {
     #[must_use]
     pub fn write_forever(self, bytes: impl Into<Bytes>) -> Self {
         self.then(Step::WriteForever(bytes.into()))
+    }
+
+    /// Writes these bytes one by one, each after a pause.
+    #[must_use]
+    pub fn trickle(self, bytes: impl Into<Bytes>, pause: Duration) -> Self {
+        self.then(Step::Trickle(bytes.into(), pause))
     }
 
     /// Waits until the gate is open. What the peer sends meanwhile waits in the socket; what it

@@ -80,6 +80,13 @@ impl Conversation {
                 // Nothing to write would never wait.
                 tokio::task::yield_now().await;
             },
+            Step::Trickle(bytes, pause) => {
+                for byte in bytes {
+                    tokio::time::sleep(pause).await;
+                    self.socket.write_u8(byte).await?;
+                }
+                Ok(())
+            }
             Step::Wait(gate) => {
                 gate.wait().await;
                 Ok(())
