@@ -10,7 +10,7 @@ use crate::label::Label;
 pub struct Route {
     /// Its name: a metric and span label, such as `chat.completions`.
     pub name: &'static str,
-    /// Its place in the table, for tables of metric handles.
+    /// Its place in the table.
     pub index: usize,
     /// The path below the base path, with `{id}` for what varies: `/chat/completions`.
     pub template: &'static str,

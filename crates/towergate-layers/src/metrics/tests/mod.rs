@@ -1,3 +1,6 @@
+mod dropped;
+mod series;
+
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -116,6 +119,13 @@ fn events(complete: bool) -> Response<Frames> {
     let mut response = Response::new(frames(vec![Ok("data: 1\n\n"), Ok("data: 2\n\n")]));
     response.extensions_mut().insert(state);
     response
+}
+
+/// Polls a request whose answer never comes, waits, and drops it.
+async fn dropped_before_the_head(layer: MetricsLayer, request: Request<()>) {
+    let inner = service_fn(|_: Request<()>| std::future::pending::<Result<Response<CoreBody>, Infallible>>());
+    let call = layer.layer(inner).oneshot(request);
+    tokio::time::timeout(Duration::from_secs(2), call).await.unwrap_err();
 }
 
 #[test]
@@ -246,79 +256,6 @@ fn a_foreign_error_is_internal_and_our_own_type_is_known_unboxed() {
     assert_eq!(both(ours), same("shed"));
 }
 
-/// Polls a request whose answer never comes, waits, and drops it.
-async fn dropped_before_the_head(layer: MetricsLayer, request: Request<()>) {
-    let inner = service_fn(|_: Request<()>| std::future::pending::<Result<Response<CoreBody>, Infallible>>());
-    let call = layer.layer(inner).oneshot(request);
-    tokio::time::timeout(Duration::from_secs(2), call).await.unwrap_err();
-}
-
-#[test]
-fn a_drop_before_the_head_says_who_let_go() {
-    let in_a_second = || (Instant::now() + Duration::from_secs(1)).into_std();
-    let gone = async |layer| dropped_before_the_head(layer, Request::new(())).await;
-    assert_eq!(both(gone), same("client_gone_before_head"));
-
-    let stalled = async |layer| {
-        let mut request = Request::new(());
-        let downstream = Downstream::default();
-        downstream.set_stalled();
-        request.extensions_mut().insert(downstream);
-        dropped_before_the_head(layer, request).await;
-    };
-    assert_eq!(both(stalled), same("client_stalled"));
-
-    let deadline = async |layer| {
-        let mut request = Request::new(());
-        request.extensions_mut().insert(Deadline(in_a_second()));
-        dropped_before_the_head(layer, request).await;
-    };
-    assert_eq!(both(deadline).1, "total_timeout");
-
-    let patience = async |layer| {
-        let mut request = Request::new(());
-        request.extensions_mut().insert(Patience(in_a_second()));
-        dropped_before_the_head(layer, request).await;
-    };
-    assert_eq!(both(patience).1, "client_patience_timeout");
-}
-
-#[test]
-fn a_drop_in_the_body_says_how_far_it_had_come() {
-    let after_one = async |layer, response| {
-        let mut body = answer(layer, Request::new(()), response).await.into_body();
-        body.frame().await.unwrap().unwrap();
-        drop(body);
-    };
-    let gone = async |layer| after_one(layer, events(false)).await;
-    assert_eq!(both(gone), same("client_gone_in_body"));
-    // SDKs hang up at `[DONE]`.
-    let done = async |layer| after_one(layer, events(true)).await;
-    assert_eq!(both(done), same("completed"));
-
-    let stalled = async |layer| {
-        let mut request = Request::new(());
-        let downstream = Downstream::default();
-        request.extensions_mut().insert(downstream.clone());
-        let body = answer(layer, request, events(false)).await.into_body();
-        downstream.set_stalled();
-        drop(body);
-    };
-    assert_eq!(both(stalled), same("client_stalled"));
-}
-
-#[test]
-fn a_client_that_was_told_of_an_error_and_hangs_up_was_not_the_cause() {
-    let run = async |layer| {
-        let mut request = Request::new(());
-        let record = RequestRecord::of(request.extensions_mut());
-        let body = answer(layer, request, events(false)).await.into_body();
-        record.settle(Outcome::Timeout(Clock::Idle));
-        drop(body);
-    };
-    assert_eq!(both(run).0, "idle_timeout");
-}
-
 #[test]
 fn a_stream_that_ends_early_is_truncated() {
     let run = async |layer| {
@@ -336,49 +273,6 @@ fn a_stream_that_ends_early_is_truncated() {
         answer(layer, Request::new(()), response).await.into_body().collect().await.unwrap_err();
     };
     assert_eq!(both(run), same("truncated"));
-}
-
-/// A body of known length that does not say when it is over, as a server may treat it: read up to
-/// its length and dropped.
-struct Sized(Full<Bytes>);
-
-impl Body for Sized {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.0).poll_frame(cx)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
-}
-
-#[test]
-fn a_body_that_nobody_asks_for_again_is_completed() {
-    let sized = || Response::new(Sized(Full::new(Bytes::from_static(b"123"))));
-    let read_to_its_length = async |layer| {
-        let mut body = answer(layer, Request::new(()), sized()).await.into_body();
-        body.frame().await.unwrap().unwrap();
-    };
-    assert_eq!(both(read_to_its_length), same("completed"));
-    let head = async |layer| {
-        let request = Request::builder().method(Method::HEAD).body(()).unwrap();
-        drop(answer(layer, request, sized()).await);
-    };
-    assert_eq!(both(head), same("completed"));
-    let no_content = async |layer| {
-        let mut response = sized();
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        drop(answer(layer, Request::new(()), response).await);
-    };
-    assert_eq!(both(no_content), same("completed"));
-    let empty = async |layer| drop(answer(layer, Request::new(()), Response::new(CoreBody::empty())).await);
-    assert_eq!(both(empty), same("completed"));
 }
 
 #[test]
@@ -417,79 +311,4 @@ fn the_upstreams_time_goes_into_the_record() {
         dropped_before_the_head(MetricsLayer::attempt(Label::new("openai")), request).await;
         assert_eq!(record.upstream_time(), Duration::from_secs(2));
     });
-}
-
-#[test]
-fn junk_adds_no_series_and_secrets_are_in_none() {
-    let run = |requests: usize| {
-        record(async || {
-            let layer = MetricsLayer::request();
-            for n in 0..requests {
-                let mut request = Request::builder()
-                    .uri(format!("/junk-{n}?key=sk-canary"))
-                    .header("authorization", "Bearer sk-canary")
-                    .header("cookie", "sk-canary")
-                    .body(())
-                    .unwrap();
-                let record = RequestRecord::of(request.extensions_mut());
-                record.set_facts(Arc::new(Facts {
-                    model: Some(format!("sk-canary-{n}").into()),
-                    ..Facts::of_route(&CHAT, Label::new("other"))
-                }));
-                let mut response = Response::new(CoreBody::from("sk-canary"));
-                *response.status_mut() = StatusCode::BAD_REQUEST;
-                let answer = answer(layer.clone(), request, response).await;
-                assert!(!format!("{:?} {layer:?}", answer.body()).contains("canary"));
-            }
-        })
-    };
-    let (few, many) = (run(1), run(1000));
-    assert!(few.keys().eq(many.keys()), "{few:?} {many:?}");
-    assert!(!format!("{many:?}").contains("canary"));
-}
-
-#[test]
-fn a_client_with_a_key_is_counted_by_its_name() {
-    let series = record(async || {
-        let layer = MetricsLayer::request();
-        for client in [Some("team-a"), Some("team-a"), None] {
-            let mut request = Request::new(());
-            let record = RequestRecord::of(request.extensions_mut());
-            if let Some(client) = client {
-                record.set_client(ClientName(Label::new(client)));
-            }
-            answer(layer.clone(), request, Response::new(CoreBody::empty())).await;
-        }
-    });
-    let of_clients: Vec<_> =
-        series.iter().filter(|(key, _)| key.starts_with("towergate_client_requests_total")).collect();
-    let expected = "towergate_client_requests_total{client=team-a,outcome=completed}".to_owned();
-    assert_eq!(of_clients, [(&expected, &2)]);
-}
-
-#[test]
-fn models_are_bounded_even_when_their_labels_are_not() {
-    let series = record(async || {
-        let layer = MetricsLayer::request();
-        for n in 0..1100 {
-            let mut request = Request::new(());
-            let record = RequestRecord::of(request.extensions_mut());
-            record.set_facts(Arc::new(Facts::of_route(&CHAT, Label::new(&format!("model-{n}")))));
-            answer(layer.clone(), request, Response::new(CoreBody::empty())).await;
-        }
-    });
-    let models = series.keys().filter(|key| key.starts_with("towergate_requests_total"));
-    assert_eq!(models.count(), 1025);
-    assert_eq!(series["towergate_requests_total{model=other,outcome=completed,route=other}"], 76);
-}
-
-#[test]
-fn descriptions_reach_the_recorder() {
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    metrics::with_local_recorder(&recorder, || {
-        describe();
-        metrics::counter!(REQUESTS).increment(1);
-    });
-    assert!(snapshotter.snapshot().into_vec().iter().all(|(_, _, description, _)| description.is_some()));
 }
