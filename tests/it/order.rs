@@ -17,11 +17,11 @@ use towergate::{
         BoxError,
         credentials::{Credential, CredentialSource},
     },
-    layers::timeout::Timeouts,
+    layers::{breaker::BreakerConfig, retry::RetryLayer, timeout::Timeouts},
 };
 use towergate_sim::{Fault, Gate};
 
-use super::support::{PROVIDER_KEY, World, chat, chat_stream, counted};
+use super::support::{PROVIDER_KEY, Several, World, chat, chat_stream, counted};
 
 /// A gateway over a service in this process.
 fn over<F>(leaf: F) -> Gateway
@@ -193,4 +193,37 @@ async fn a_key_that_rotates_is_used_by_the_next_attempt() {
     let keys: Vec<_> =
         world.sim.requests().iter().map(|seen| seen.headers["authorization"].clone()).collect();
     assert_eq!(keys, ["Bearer sk-old".to_owned(), format!("Bearer {PROVIDER_KEY}")]);
+}
+
+/// Two providers with this breaker; the first is asked for as long as it is closed.
+async fn with_breaker(consecutive_failures: u32) -> Several {
+    let mut breaker = BreakerConfig::default();
+    breaker.consecutive_failures = consecutive_failures;
+    let retry = RetryLayer::new().max_backoff(Duration::from_millis(1));
+    Several::of(2)
+        .provider(move |provider| provider.breaker(breaker.clone()).retry(retry.clone()))
+        .start()
+        .await
+}
+
+/// Retry outside of Breaker: each attempt counts, so two of one request open a breaker.
+#[tokio::test]
+async fn the_breaker_counts_attempts() {
+    let several = with_breaker(2).await;
+    several.sims[0].script(["status=503", "status=503"]).unwrap();
+    for _ in 0..2 {
+        assert_eq!(several.http.chat(&chat("gpt-4o")).await.header("x-towergate-provider"), Some("b"));
+    }
+    assert_eq!(several.received(), [2, 2]);
+}
+
+/// Breaker outside of Commit: a 200 that is no answer is a failure of the provider.
+#[tokio::test]
+async fn a_200_that_is_no_answer_opens_the_breaker() {
+    let several = with_breaker(1).await;
+    several.sims[0].script(["html-200"]).unwrap();
+    for _ in 0..2 {
+        assert_eq!(several.http.chat(&chat("gpt-4o")).await.header("x-towergate-provider"), Some("b"));
+    }
+    assert_eq!(several.received(), [1, 2]);
 }
