@@ -55,7 +55,9 @@
 //! # }
 //! ```
 
+mod attempt;
 mod config;
+mod handle;
 mod machine;
 #[cfg(test)]
 mod tests;
@@ -64,39 +66,25 @@ mod window;
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
-    time::SystemTime,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 use towergate_core::{
-    BoxError, Class, Clock, Error, ErrorKind, Outcome, Sent,
-    body::{End, Guard, Observe, Observed},
+    BoxError, Error,
+    body::{Guard, Observed},
     context::LastResort,
-    label::Label,
 };
+// Named in the module's documentation only.
+#[cfg(doc)]
+use towergate_core::{Class, ErrorKind};
 
-use self::machine::{Admission, Change, Machine};
-pub use self::{config::BreakerConfig, machine::BreakerState};
-
-/// The breaker of one provider. Clones are the same one.
-#[derive(Debug, Clone)]
-pub struct BreakerHandle(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    provider: Label,
-    config: BreakerConfig,
-    machine: Mutex<Machine>,
-    last_failure: Mutex<Option<(SystemTime, String)>>,
-}
+pub use self::{attempt::Attempt, config::BreakerConfig, handle::BreakerHandle, machine::BreakerState};
 
 /// Puts a breaker around a service. See the [module](self).
 #[derive(Debug, Clone)]
@@ -129,124 +117,6 @@ pin_project! {
 
 /// The answer's body, watched to its end.
 pub type ResponseBody<B> = Observed<B, Attempt>;
-
-/// An attempt that was let pass, until it is known what came of it.
-pub struct Attempt {
-    breaker: BreakerHandle,
-    admission: Option<Admission>,
-    has_head: bool,
-}
-
-// === impl BreakerHandle ===
-
-impl BreakerHandle {
-    /// A closed breaker. The provider's name is for metrics, log and errors.
-    #[must_use]
-    pub fn new(provider: Label, config: BreakerConfig) -> Self {
-        let machine = Mutex::new(Machine::new(&config, Instant::now()));
-        Self(Arc::new(Inner { provider, config, machine, last_failure: Mutex::new(None) }))
-    }
-
-    /// Its state.
-    #[must_use]
-    pub fn state(&self) -> BreakerState {
-        self.lock().state()
-    }
-
-    /// When its state last changed, if ever.
-    #[must_use]
-    pub fn changed_at(&self) -> Option<Instant> {
-        self.lock().changed_at()
-    }
-
-    /// The last failure that counted, and when it was. Says a status or what broke; nothing that was asked or answered.
-    #[must_use]
-    pub fn last_failure(&self) -> Option<(SystemTime, String)> {
-        self.0.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// When an attempt would be let pass; `None`: now.
-    #[must_use]
-    pub fn available_at(&self) -> Option<Instant> {
-        self.lock().available_at(&self.0.config, Instant::now())
-    }
-
-    fn admit(&self, insist: bool) -> Result<Admission, Instant> {
-        let (admission, change) = self.lock().admit(&self.0.config, Instant::now(), insist);
-        self.tell(change);
-        admission
-    }
-
-    fn succeed(&self, admission: Admission) {
-        let change = self.lock().succeed(admission, Instant::now());
-        self.tell(change);
-    }
-
-    fn fail(&self, admission: Admission) {
-        let change = self.lock().fail(&self.0.config, admission, Instant::now(), fastrand::f64());
-        self.tell(change);
-    }
-
-    fn note(&self, failure: String) {
-        let noted = Some((SystemTime::now(), failure));
-        *self.0.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = noted;
-    }
-
-    fn release(&self, admission: Admission) {
-        self.lock().release(admission);
-    }
-
-    /// Nothing panics while it is held.
-    fn lock(&self) -> MutexGuard<'_, Machine> {
-        self.0.machine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self, change: Option<Change>) {
-        let Some(Change { to, open_for, failures, attempts }) = change else { return };
-        let provider = self.0.provider.as_str();
-        let (name, level) = match to {
-            BreakerState::Closed => ("closed", 0.0),
-            BreakerState::HalfOpen => ("half_open", 1.0),
-            BreakerState::Open => ("open", 2.0),
-        };
-        match open_for {
-            Some(time) => {
-                let open_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(
-                    provider,
-                    open_ms,
-                    failures,
-                    attempts,
-                    "the breaker opens: the provider is set aside"
-                );
-            }
-            None if to == BreakerState::Closed => {
-                tracing::info!(provider, "the breaker closes: the provider is well again");
-            }
-            None => tracing::info!(provider, "the breaker is half open: the provider is tried again"),
-        }
-        let label = || self.0.provider.to_shared();
-        metrics::describe_gauge!("towergate_breaker_state", "0 closed, 1 half open, 2 open");
-        metrics::gauge!("towergate_breaker_state", "provider" => label()).set(level);
-        metrics::describe_counter!("towergate_breaker_changes_total", "Changes of a breaker's state");
-        metrics::counter!("towergate_breaker_changes_total", "provider" => label(), "to" => name)
-            .increment(1);
-    }
-
-    fn refusal(&self, until: Instant) -> Error {
-        let provider = &self.0.provider;
-        Error::new(
-            ErrorKind::Unavailable,
-            format!(
-                "the provider {provider} is set aside after failures, and nobody else serves this request"
-            ),
-        )
-        .with_provider(provider.clone())
-        .with_setting("breaker")
-        .with_sent(Sent::Nothing)
-        .with_retry_after(until.saturating_duration_since(Instant::now()))
-    }
-}
 
 // === impl BreakerLayer ===
 
@@ -287,8 +157,7 @@ where
         let insist = request.extensions().get::<LastResort>().is_some();
         let state = match self.breaker.admit(insist) {
             Ok(admission) => {
-                let attempt =
-                    Attempt { breaker: self.breaker.clone(), admission: Some(admission), has_head: false };
+                let attempt = Attempt::new(self.breaker.clone(), admission);
                 // Armed before the call: one that panics gives back what it was let pass with.
                 let guard = Some(Guard::new(attempt));
                 State::Called { inner: self.inner.call(request), guard }
@@ -331,102 +200,5 @@ where
                 Poll::Ready(result.map(|response| response.map(|body| Observed::new(body, guard))))
             }
         }
-    }
-}
-
-// === impl Attempt ===
-
-impl Attempt {
-    fn on_result<B>(&mut self, result: &Result<Response<B>, BoxError>) {
-        self.has_head = result.is_ok();
-        let said = match result {
-            Ok(response) => {
-                let class = response.extensions().get().copied();
-                of_class(class.unwrap_or_else(|| Class::of_status(response.status())))
-            }
-            Err(error) => of_error(error),
-        };
-        if said == Said::Failing {
-            self.breaker.note(match result {
-                Ok(response) => format!("it answered {}", response.status().as_u16()),
-                Err(error) => told(&**error),
-            });
-        }
-        match (said, self.admission) {
-            // Whether the rest comes is seen at the end; that it answers at all is known now.
-            (Said::Well, Some(admission)) if admission.probe => self.settle(said),
-            (Said::Well, _) => {}
-            _ => self.settle(said),
-        }
-    }
-
-    fn settle(&mut self, said: Said) {
-        let Some(admission) = self.admission.take() else { return };
-        match said {
-            Said::Well => self.breaker.succeed(admission),
-            Said::Failing => self.breaker.fail(admission),
-            Said::Nothing => self.breaker.release(admission),
-        }
-    }
-}
-
-impl Observe for Attempt {
-    fn on_end(mut self, end: End<'_>) {
-        let said = match end {
-            End::Error(error) => match Outcome::of_body_error(error) {
-                Outcome::Truncated
-                | Outcome::UpstreamError
-                | Outcome::Timeout(Clock::FirstEvent | Clock::Idle) => Said::Failing,
-                _ => Said::Nothing,
-            },
-            End::Complete | End::Dropped if self.has_head => Said::Well,
-            End::Complete | End::Dropped => Said::Nothing,
-        };
-        if let (Said::Failing, End::Error(error)) = (said, end) {
-            self.breaker.note(told(&**error));
-        }
-        self.settle(said);
-    }
-}
-
-impl fmt::Debug for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attempt").finish_non_exhaustive()
-    }
-}
-
-/// An error in words that may be shown: a stranger's may hold anything.
-fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    Error::find(error).map_or_else(|| "it failed".to_owned(), ToString::to_string)
-}
-
-/// What an attempt says of its provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
-    Well,
-    Failing,
-    Nothing,
-}
-
-fn of_class(class: Class) -> Said {
-    match class {
-        Class::ServerError | Class::Overloaded | Class::RequestTimeout => Said::Failing,
-        Class::RateLimited | Class::QuotaExhausted | Class::AuthRefused => Said::Nothing,
-        // It did look at the request.
-        _ => Said::Well,
-    }
-}
-
-fn of_error(error: &BoxError) -> Said {
-    // A foreign error is a connection that broke, for all that is known.
-    let Some(error) = Error::find(&**error) else { return Said::Failing };
-    match error.kind() {
-        ErrorKind::UpstreamStatus(status) => of_class(Class::of_status(status)),
-        ErrorKind::Connect
-        | ErrorKind::Connection
-        | ErrorKind::BadAnswer
-        | ErrorKind::Truncated
-        | ErrorKind::Timeout(Clock::Connect | Clock::Head | Clock::FirstEvent | Clock::Idle) => Said::Failing,
-        _ => Said::Nothing,
     }
 }

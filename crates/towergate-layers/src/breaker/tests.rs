@@ -1,11 +1,14 @@
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use http::StatusCode;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 use tower::{ServiceExt as _, service_fn};
-use towergate_core::Body as CoreBody;
+use towergate_core::{Body as CoreBody, Clock, ErrorKind, Sent, label::Label};
 
 use super::*;
 

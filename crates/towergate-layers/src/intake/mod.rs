@@ -94,6 +94,7 @@
 //! ```
 
 mod collect;
+mod future;
 mod head;
 mod limits;
 mod path;
@@ -104,10 +105,8 @@ mod upload;
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -115,20 +114,29 @@ use http::{
     Request,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 use towergate_core::{
-    Body, BoxError, Error, Facts, Route,
+    Body, BoxError, Error, Route,
     access::ClientAccess,
     context::{ClientName, RequestRecord},
     memory::MemoryBudget,
     protocol::{ReadRequest, Routes},
-    tunnel::Upgrade,
 };
 
-use self::{collect::Collect, limits::Limits, peek::Peek, upload::Upload};
+// Named in the module's documentation only.
+#[cfg(doc)]
+use towergate_core::Facts;
+
+pub use self::future::ResponseFuture;
+use self::{
+    collect::Collect,
+    future::{Pending, State, understood},
+    limits::Limits,
+    peek::Peek,
+    upload::Upload,
+};
 
 /// Makes [`Intake`]. See the [module](self).
 pub struct IntakeLayer<P> {
@@ -141,40 +149,6 @@ pub struct Intake<S, P> {
     inner: S,
     protocol: Arc<P>,
     limits: Limits,
-}
-
-pin_project! {
-    /// Collects the body where it is read, then is the inner service's future.
-    pub struct ResponseFuture<S, P>
-    where
-        S: Service<Request<Body>>,
-    {
-        #[pin]
-        state: State<S, S::Future>,
-        protocol: Arc<P>,
-        limits: Limits,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    #[project_replace = StateOwned]
-    enum State<S, F> {
-        Refused { error: BoxError },
-        Collecting { collect: Collect, pending: Pending<S> },
-        Peeking { peek: Peek, pending: Pending<S> },
-        Called { #[pin] future: F },
-        Done,
-    }
-}
-
-/// A request whose body is being collected, and the instance that was polled ready for it.
-struct Pending<S> {
-    service: S,
-    request: Request<()>,
-    record: Arc<RequestRecord>,
-    route: &'static Route,
-    since: Instant,
 }
 
 // === impl IntakeLayer ===
@@ -350,102 +324,4 @@ where
         let service = std::mem::replace(&mut self.inner, clone);
         Pending { service, request, record, route, since: Instant::now() }
     }
-}
-
-/// Puts down what is known of a request, if its client may ask for that.
-fn understood<B>(mut request: Request<B>, record: &RequestRecord, facts: Facts) -> Result<Request<B>, Error> {
-    let facts = Arc::new(facts);
-    record.set_facts(Arc::clone(&facts));
-    let extensions = request.extensions_mut();
-    if let Some(access) = extensions.get::<Arc<ClientAccess>>() {
-        access.check_model(&facts, extensions.get::<Upgrade>().is_some())?;
-    }
-    extensions.insert::<Arc<Facts>>(facts);
-    Ok(request)
-}
-
-// === impl ResponseFuture ===
-
-impl<S, P> fmt::Debug for ResponseFuture<S, P>
-where
-    S: Service<Request<Body>>,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-impl<S, P> Future for ResponseFuture<S, P>
-where
-    S: Service<Request<Body>>,
-    S::Error: Into<BoxError>,
-    P: ReadRequest,
-{
-    type Output = Result<S::Response, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            match this.state.as_mut().project() {
-                StateProj::Called { future } => return future.poll(cx).map_err(Into::into),
-                StateProj::Collecting { collect, .. } => {
-                    if let Err(error) = ready!(collect.poll(cx, this.limits)) {
-                        this.state.set(State::Done);
-                        return Poll::Ready(Err(error));
-                    }
-                }
-                StateProj::Peeking { peek, .. } => {
-                    if let Err(error) = ready!(peek.poll(cx, this.limits)) {
-                        this.state.set(State::Done);
-                        return Poll::Ready(Err(error));
-                    }
-                }
-                StateProj::Refused { .. } => {}
-                StateProj::Done => return Poll::Pending,
-            }
-            match this.state.as_mut().project_replace(State::Done) {
-                StateOwned::Collecting { collect, pending } => {
-                    let future = pending.collected(collect.into_bytes(), &**this.protocol)?;
-                    this.state.set(State::Called { future });
-                }
-                StateOwned::Peeking { peek, pending } => {
-                    let future = pending.peeked(peek, &**this.protocol)?;
-                    this.state.set(State::Called { future });
-                }
-                StateOwned::Refused { error } => return Poll::Ready(Err(error)),
-                StateOwned::Called { .. } | StateOwned::Done => {}
-            }
-        }
-    }
-}
-
-// === impl Pending ===
-
-impl<S: Service<Request<Body>>> Pending<S> {
-    fn collected<P: ReadRequest>(mut self, body: Bytes, protocol: &P) -> Result<S::Future, Error> {
-        let headers = self.request.headers_mut();
-        if headers.get(CONTENT_LENGTH).is_some_and(|length| !says(length.as_bytes(), body.len())) {
-            headers.remove(CONTENT_LENGTH);
-        }
-        let facts = protocol.read(self.route, &body)?;
-        self.call(facts, body.into())
-    }
-
-    fn peeked<P: ReadRequest>(self, peek: Peek, protocol: &P) -> Result<S::Future, Error> {
-        let facts = match peek.facts() {
-            Some(facts) => facts,
-            None => protocol.read_head(self.route, self.request.uri())?,
-        };
-        self.call(facts, peek.into_body())
-    }
-
-    fn call(mut self, facts: Facts, body: Body) -> Result<S::Future, Error> {
-        self.record.add_upstream_time(self.since.elapsed());
-        let request = understood(self.request, &self.record, facts)?;
-        Ok(self.service.call(request.map(|()| body)))
-    }
-}
-
-fn says(header: &[u8], length: usize) -> bool {
-    std::str::from_utf8(header).ok().and_then(|text| text.parse().ok()) == Some(length)
 }

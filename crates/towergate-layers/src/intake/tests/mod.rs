@@ -1,7 +1,7 @@
 mod access;
 mod forms;
 
-use std::{collections::VecDeque, convert::Infallible, io};
+use std::{collections::VecDeque, convert::Infallible, io, pin::Pin};
 
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
@@ -11,7 +11,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::Notify;
 use tower::{ServiceExt, service_fn};
-use towergate_core::{ErrorKind, label::Label, protocol::ReadForm, route::Reads};
+use towergate_core::{ErrorKind, Facts, label::Label, protocol::ReadForm, route::Reads};
 
 use super::*;
 
