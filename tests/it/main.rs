@@ -17,6 +17,7 @@ mod drain;
 mod headers;
 mod health;
 mod hostile;
+mod kinds;
 mod loops;
 mod matrix;
 mod mount;
