@@ -14,6 +14,7 @@ mod cardinality;
 mod clients;
 mod configured;
 mod drain;
+mod extended_connect;
 mod headers;
 mod health;
 mod hostile;
