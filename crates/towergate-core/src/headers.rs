@@ -7,7 +7,7 @@ use http::{
     HeaderMap, HeaderName, Method, Request, Version,
     header::{
         ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -46,7 +46,7 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Every field with which a caller can authenticate itself.
 pub const CREDENTIALS: [HeaderName; 5] = [AUTHORIZATION, API_KEY, X_API_KEY, COOKIE, PROXY_AUTHORIZATION];
 
-static HOP_BY_HOP: [HeaderName; 10] = [
+static HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_AUTHENTICATE,
@@ -54,7 +54,6 @@ static HOP_BY_HOP: [HeaderName; 10] = [
     PROXY_AUTHORIZATION,
     PROXY_CONNECTION,
     TE,
-    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
 ];
@@ -102,7 +101,8 @@ pub fn retain_request(headers: &mut HeaderMap, also: &[HeaderName]) {
     retain(headers, |name| *name != COOKIE && may_go_upstream(name, also));
 }
 
-/// Removes what an answer must not carry to the client.
+/// Removes what an answer must not carry to the client. `Trailer` stays: it announces what comes behind the body, which
+/// goes on too, and without it HTTP/1.1 has no place for it.
 pub fn retain_response(headers: &mut HeaderMap) {
     retain(headers, |name| !UPSTREAM_SITE.contains(name));
 }

@@ -276,6 +276,11 @@ async fn trailers_pass_both_ways() {
     let request = Request::get(format!("{}/v1/unknown", world.url())).body(Body::empty()).unwrap();
     let answer = client(true).request(request).await.unwrap().into_body().collect().await.unwrap();
     assert_eq!(answer.trailers().unwrap()["x-sum"], "7");
+    // And an HTTP/1.1 client that asks for them.
+    let asking = b"GET /v1/unknown HTTP/1.1\r\nhost: x\r\nconnection: close, te\r\nte: trailers\r\n\r\n";
+    let answer = raw(world.address, asking).await;
+    assert!(answer.contains("trailer: x-sum\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n"), "{answer}");
     // An HTTP/1.1 client, whose `TE` asked for none, gets a whole answer without them.
     let answer =
         raw(world.address, b"GET /v1/unknown HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
