@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt as _;
 use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use tower::{ServiceExt as _, service_fn};
 use towergate::{
     Body, Gateway, ServiceProvider,
@@ -43,6 +46,34 @@ fn a_panic_is_an_answer_with_an_id_and_counts_as_what_it_is() {
         assert!(response.headers().contains_key("x-request-id"));
     });
     assert_eq!(counted.get("towergate_requests_total{internal}"), Some(&1), "{counted:?}");
+}
+
+/// Respond outside of the inner CatchPanic: a panic inside a stream is told in it, once.
+#[tokio::test]
+async fn a_panic_inside_a_stream_is_its_last_event() {
+    let content =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_reason\":null}]}\n\n";
+    let gateway = over(move |_| {
+        let frames = futures_util::stream::iter([true, false]).map(move |well| {
+            assert!(well, "on purpose");
+            Ok::<_, BoxError>(Frame::data(bytes::Bytes::from_static(content.as_bytes())))
+        });
+        let mut response = Response::new(Body::new(StreamBody::new(frames)));
+        response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+        Ok(response)
+    });
+    let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
+    let request = request.body(Body::from(chat_stream("gpt-4o").to_string())).unwrap();
+    let mut body = gateway.oneshot(request).await.unwrap().into_body();
+    let mut frames = Vec::new();
+    let end = loop {
+        match body.frame().await {
+            Some(Ok(frame)) => frames.push(frame.into_data().unwrap()),
+            end => break end,
+        }
+    };
+    assert_eq!((frames.len(), &frames[0][..]), (2, content.as_bytes()), "{frames:?}");
+    assert!(frames[1].starts_with(b"data: {\"error\"") && end.is_some(), "{frames:?}");
 }
 
 /// Respond outside of ClientAuth, Limit, Timeout and Intake: their refusals are envelopes with an id.
