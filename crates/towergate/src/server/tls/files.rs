@@ -15,6 +15,8 @@ use rustls_pki_types::{
 };
 use tokio::{io::AsyncReadExt as _, time::timeout};
 
+use towergate_openai::secret::Fingerprint;
+
 use super::Tls;
 
 /// No certificate or key is larger.
@@ -81,11 +83,22 @@ impl TlsFiles {
     ///
     /// Files that cannot be read, or do not fit.
     pub async fn open(self) -> Result<Tls, TlsError> {
+        // Looked at first: what changes while it is read has changed.
+        let seen = self.look().await;
         let config = self.read().await?;
-        Ok(Tls::new(self, config))
+        Ok(Tls::new(self, config, seen))
     }
 
-    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+    /// What the files are now.
+    pub(super) async fn look(&self) -> Vec<Option<Fingerprint>> {
+        let mut seen = Vec::new();
+        for path in self.paths() {
+            seen.push(Fingerprint::of(path).await);
+        }
+        seen
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.certificate, &self.key].into_iter().chain(&self.client_ca)
     }
 

@@ -49,21 +49,21 @@ pub struct Tls(Arc<Inner>);
 
 struct Inner {
     files: TlsFiles,
+    /// What the files were when they were first read.
+    seen: Vec<Option<Fingerprint>>,
     current: ArcSwap<ServerConfig>,
     /// One reload at a time: an older pair must not come after a newer one.
     reloading: Mutex<()>,
 }
 
-/// What the files were when they were last looked at.
-type Seen = Vec<Option<Fingerprint>>;
-
 // === impl Tls ===
 
 impl Tls {
-    fn new(files: TlsFiles, config: ServerConfig) -> Self {
+    fn new(files: TlsFiles, config: ServerConfig, seen: Vec<Option<Fingerprint>>) -> Self {
         metrics::describe_counter!(HANDSHAKES, "TLS handshakes of clients, by how they ended");
         metrics::describe_counter!(RELOADS, "Certificates of the listener read while running");
-        Self(Arc::new(Inner { files, current: ArcSwap::from_pointee(config), reloading: Mutex::new(()) }))
+        let current = ArcSwap::from_pointee(config);
+        Self(Arc::new(Inner { files, seen, current, reloading: Mutex::new(()) }))
     }
 
     /// Reads the files again and puts them in force for the connections to come. A
@@ -88,11 +88,11 @@ impl Tls {
 
     /// Reloads whenever the files change. Never ends.
     pub(super) async fn follow(self) {
-        let mut in_force = self.look().await;
+        let mut in_force = self.0.seen.clone();
         let mut before = in_force.clone();
         loop {
             sleep(INTERVAL).await;
-            let now = self.look().await;
+            let now = self.0.files.look().await;
             // Only once nothing moves any more: certificate and key may be written one after the other.
             let settled = std::mem::replace(&mut before, now.clone()) == now;
             // A file that is not there at the moment is being replaced.
@@ -102,14 +102,6 @@ impl Tls {
                 let _ = self.reload().await;
             }
         }
-    }
-
-    async fn look(&self) -> Seen {
-        let mut seen = Vec::new();
-        for path in self.0.files.paths() {
-            seen.push(Fingerprint::of(path).await);
-        }
-        seen
     }
 }
 
