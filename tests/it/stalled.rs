@@ -1,39 +1,19 @@
 //! Clients that never read their answers: given up after the write progress clock, counted once as
 //! what they are, and upstream is released.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use towergate::server::ConnectionClocks;
 
-use super::support::{World, chat, chat_stream};
+use super::support::{World, chat, chat_stream, count, metered};
 
 /// More than any buffer between the upstream and the client.
 const LARGE: &str = "fault:bytes=64MiB";
-
-/// Runs a test on one thread, where the recorder sees every task; gives what `/metrics` would.
-fn metered<F: Future<Output = ()>>(test: F) -> String {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let metrics = recorder.handle();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let limit = Duration::from_secs(30);
-    metrics::with_local_recorder(&recorder, || {
-        runtime.block_on(async { tokio::time::timeout(limit, test).await.expect("in time") });
-    });
-    metrics.render()
-}
-
-/// How many requests, or attempts, ended so.
-fn count(metrics: &str, series: &str, outcome: &str) -> u64 {
-    let outcome = format!("outcome=\"{outcome}\"");
-    let lines = metrics.lines().filter(|line| line.starts_with(series) && line.contains(&outcome));
-    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
-}
 
 async fn impatient() -> World {
     let mut clocks = ConnectionClocks::default();
@@ -64,7 +44,7 @@ async fn http2(world: &World, window: u32) -> hyper::client::conn::http2::SendRe
 
 #[test]
 fn on_http1() {
-    let metrics = metered(async {
+    let metrics = metered(|_| async {
         let world = impatient().await;
         let body = chat_stream(LARGE).to_string();
         let mut client = TcpStream::connect(world.address).await.unwrap();
@@ -84,7 +64,7 @@ fn on_http1() {
 
 #[test]
 fn on_one_stream_of_http2_while_others_flow() {
-    let metrics = metered(async {
+    let metrics = metered(|_| async {
         let world = impatient().await;
         let mut client = http2(&world, 16 * 1024).await;
         let unread = client.send_request(post(&world, &chat_stream(LARGE))).await.unwrap();
@@ -108,7 +88,7 @@ fn on_one_stream_of_http2_while_others_flow() {
 
 #[test]
 fn on_http2_a_connection_of_nothing_else_is_closed() {
-    let metrics = metered(async {
+    let metrics = metered(|_| async {
         let world = impatient().await;
         let mut client = http2(&world, 1).await;
         let mut unread = Vec::new();
@@ -125,7 +105,7 @@ fn on_http2_a_connection_of_nothing_else_is_closed() {
 
 #[test]
 fn a_slow_upstream_is_no_stalled_client() {
-    let metrics = metered(async {
+    let metrics = metered(|_| async {
         let world = impatient().await;
         let mut client = http2(&world, 1 << 20).await;
         // Silent for longer than the write progress clock, with nothing left to take.

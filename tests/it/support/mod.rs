@@ -3,6 +3,7 @@
 mod authority;
 mod counted;
 mod http;
+mod metered;
 mod several;
 mod upstream;
 mod world;
@@ -11,6 +12,7 @@ pub(crate) use self::{
     authority::{Authority, connect},
     counted::counted,
     http::{Answer, Http, chat, chat_stream, raw},
+    metered::{count, metered},
     several::Several,
     upstream::Upstream,
     world::{PROVIDER_KEY, World},
