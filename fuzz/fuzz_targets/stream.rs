@@ -23,6 +23,7 @@ const PATHS: [&str; 4] = ["/chat/completions", "/completions", "/responses", "/a
 fn read(
     facts: &Facts,
     settings: &AnswerSettings,
+    strips_usage: bool,
     upstream: &[u8],
     size: usize,
 ) -> (Vec<u8>, Option<ErrorKind>) {
@@ -33,7 +34,7 @@ fn read(
     let (mut parts, ()) =
         Response::builder().header(CONTENT_TYPE, "text/event-stream").body(()).unwrap().into_parts();
     let body = Body::new(StreamBody::new(stream::iter(frames)));
-    let mut body = read_answer(Some(facts), settings, false, &mut parts, body);
+    let mut body = read_answer(Some(facts), settings, strips_usage, &mut parts, body);
     let mut got = Vec::new();
     // Nothing is ever waited for: the upstream has all of it ready.
     while let Some(frame) = body.frame().now_or_never().expect("ready at once") {
@@ -52,18 +53,18 @@ fn without_split_ends(bytes: &[u8]) -> Vec<u8> {
     kept.map(|(_, byte)| *byte).collect()
 }
 
-fuzz_target!(|input: (u8, bool, u8, u8, &[u8])| {
-    let (path, passes, choices, size, upstream) = input;
+fuzz_target!(|input: (u8, bool, bool, u8, u8, &[u8])| {
+    let (path, passes, strips, choices, size, upstream) = input;
     let route = routes::find(&Method::POST, PATHS[usize::from(path) % PATHS.len()]);
     let choices = u32::from(choices % 4);
     let facts = Facts { stream: true, choices, ..Facts::of_route(route, Label::new("other")) };
     let mut settings = AnswerSettings::default();
     settings.malformed = if passes { Malformed::Pass } else { Malformed::Drop };
-    let (got, end) = read(&facts, &settings, upstream, usize::from(size).max(1));
-    let (whole, its_end) = read(&facts, &settings, upstream, upstream.len().max(1));
+    let (got, end) = read(&facts, &settings, strips, upstream, usize::from(size).max(1));
+    let (whole, its_end) = read(&facts, &settings, strips, upstream, upstream.len().max(1));
     assert_eq!(end, its_end);
     assert_eq!(without_split_ends(&got), without_split_ends(&whole));
-    if passes {
+    if passes && !strips {
         let common = got.iter().zip(upstream).take_while(|(a, b)| a == b).count();
         let added = &got[common..];
         assert!(
