@@ -81,3 +81,20 @@ for (const spec of ['truncate-after=3', 'reset-after=3', 'cut-after=3', 'stall-a
     });
   });
 }
+
+// The event that tells why comes before the cut, and must not be lost to a consumer that has not read it by then.
+const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const block = (ms) => {
+  for (const until = performance.now() + ms; performance.now() < until; );
+};
+for (const pause of [wait, block]) {
+  for (const spec of ['truncate-after=4', 'cut-after=4']) {
+    test(`a consumer that is busy (${pause.name}) is told why its stream broke (${spec})`, async () => {
+      const stream = await client.chat.completions.create({ model: fault(spec), messages, stream: true });
+      const reading = async () => {
+        for await (const _ of stream) await pause(200);
+      };
+      await assert.rejects(reading, (error) => error instanceof OpenAI.APIError && /upstream/.test(error.message));
+    });
+  }
+}
