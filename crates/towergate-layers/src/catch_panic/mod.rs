@@ -1,6 +1,7 @@
 //! A panic is an answer, not a dead connection.
 //!
-//! **Place.** Outermost, outside of `Respond`: it makes its answer itself.
+//! **Place.** Outermost, outside of `Respond`: it makes its answer itself. A second one right inside of
+//! `Respond` turns a panic in a body into an error that `Respond` can tell the client of.
 //!
 //! **Request.** Not touched.
 //!
