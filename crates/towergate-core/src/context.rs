@@ -2,31 +2,31 @@
 //!
 //! | extension | on | written by | read by |
 //! |---|---|---|---|
-//! | [`RequestId`] | request | request-id layer | trace, respond, client |
-//! | [`Arc<RequestRecord>`](RequestRecord) | request | whichever layer asks first | trace, metrics, respond |
-//! | [`Arc<Facts>`](Facts) | request | intake | timeout, metrics, trace, router, leaf |
-//! | [`Deadline`] | request | total timeout | retry, attempt timeout, leaf |
-//! | [`Patience`] | request | total timeout | retry |
-//! | [`Attempt`] | request | retry | trace, metrics, leaf |
+//! | [`RequestId`] | request | request-id layer, typed client | trace, router, retry |
+//! | [`Arc<RequestRecord>`](RequestRecord) | request | whichever layer asks first | trace, metrics, respond, router |
+//! | [`Arc<Facts>`](Facts) | request | intake; router, where the provider knows the model by another name | router, retry, key ring, trace, metrics, commit, timeout, leaf |
+//! | [`Deadline`] | request | total timeout | retry, attempt timeout, trace, metrics |
+//! | [`Patience`] | request | total timeout | retry, trace, metrics |
+//! | [`Attempt`] | request | retry | trace |
 //! | [`MaxAttempts`] | request | router | retry |
 //! | [`Standby`] | request | router | retry |
 //! | [`LastResort`] | request | router | breaker |
 //! | [`AttemptClocks`] | request | router | attempt timeout |
-//! | [`ClientName`] | request | client auth | trace, metrics |
+//! | [`ClientName`] | request | client auth | intake, which puts it into the record |
 //! | [`Arc<ClientAccess>`](crate::access::ClientAccess) | request | client auth, where it is not everything | intake, router |
-//! | [`Downstream`] | request | the server's guarded IO | metrics, intake |
-//! | [`Upgrade`] | request | the tunnel's edge | leaf |
-//! | [`CallerCredential`] | request, response | auth, in pass-through mode | respond |
+//! | [`Downstream`] | request | the server's guarded IO | trace, metrics, intake |
+//! | [`Upgrade`] | request | the tunnel's edge | intake, leaf |
+//! | [`CallerCredential`] | request, response | auth, in pass-through mode | leaf, key ring, retry, router, respond |
 //! | [`Credential`](crate::credentials::Credential) | response | auth, on 400 and above | respond, which removes it |
-//! | [`Answered`] | response | leaf, else router | respond, metrics |
+//! | [`Answered`] | response | leaf, else router | commit, respond |
 //! | [`Served`] | response | router | respond |
-//! | [`Class`](crate::Class) | response | commit | retry, respond |
-//! | [`RetryAfter`](crate::classify::RetryAfter) | response | commit | retry, respond |
-//! | [`Arc<StreamState>`](crate::StreamState) | response | leaf | commit, timeout, metrics, respond |
+//! | [`Class`](crate::Class) | response | commit | key ring, breaker, retry, router, respond |
+//! | [`RetryAfter`](crate::classify::RetryAfter) | response | commit | key ring, retry, router, respond |
+//! | [`Arc<StreamState>`](crate::StreamState) | response | leaf | commit, timeout, trace, metrics, respond |
 //! | [`OtherCredential`] | response | key ring | retry |
 //! | [`Credential`](crate::credentials::Credential) | request | key ring, where there are several keys | auth |
 //! | [`GaveUp`] | response | retry | respond |
-//! | [`Failed`] | response | respond | metrics, trace |
+//! | [`Failed`] | response | respond, catch-panic | metrics, trace |
 
 use std::{
     num::NonZeroU32,
@@ -147,7 +147,6 @@ pub struct RequestRecord {
     facts: OnceLock<Arc<Facts>>,
     route: OnceLock<&'static Route>,
     attempts: AtomicU32,
-    maybe_billed: AtomicBool,
     upstream_nanos: AtomicU64,
     client: OnceLock<ClientName>,
     outcome: OnceLock<Outcome>,
@@ -232,7 +231,7 @@ impl RequestRecord {
         self.client.get()
     }
 
-    /// For intake: the client key that let the request in.
+    /// For client auth; and for intake, where a layer that is not ours let the request in.
     pub fn set_client(&self, client: ClientName) {
         let _ = self.client.set(client);
     }
@@ -258,17 +257,6 @@ impl RequestRecord {
     /// For retry: one more attempt begins.
     pub fn count_attempt(&self) {
         self.attempts.fetch_add(1, Relaxed);
-    }
-
-    /// Whether an attempt was repeated that may have been billed.
-    #[must_use]
-    pub fn maybe_billed(&self) -> bool {
-        self.maybe_billed.load(Relaxed)
-    }
-
-    /// For retry: an attempt is repeated that may have been billed.
-    pub fn set_maybe_billed(&self) {
-        self.maybe_billed.store(true, Relaxed);
     }
 
     /// Time spent waiting for upstreams' heads, over all attempts, and for backoff.

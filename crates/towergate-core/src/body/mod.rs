@@ -78,8 +78,9 @@ impl Body {
     /// Makes a body that can be sent more than once.
     ///
     /// A collected body already is. A stream is kept as it is read, up to `cap` bytes; a stream
-    /// that is known to be longer is left alone, and one that turns out to be longer is forgotten
-    /// and goes on as a plain stream. Nothing is read ahead of the consumer.
+    /// that is known to be longer is left alone, and one that turns out to be longer, or comes in
+    /// so many pieces that these would take more than the bytes, is forgotten and goes on as a plain
+    /// stream. Nothing is read ahead of the consumer.
     #[must_use]
     pub fn into_replayable(self, cap: usize) -> Self {
         match self.0 {

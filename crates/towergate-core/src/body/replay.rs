@@ -20,6 +20,10 @@ use crate::BoxError;
 
 type Source = UnsyncBoxBody<Bytes, BoxError>;
 
+/// So many pieces are kept whatever the cap is. Beyond them what keeping a piece costs beside its bytes
+/// may come to the cap once more: a million pieces of one byte are not a megabyte.
+const FREE_PIECES: usize = 1024;
+
 /// The bytes of a streamed request are no longer there for this attempt: another attempt took over,
 /// the upload failed, or it outgrew the replay buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,13 +182,13 @@ impl Replay {
 // === impl Shared ===
 
 impl Shared {
-    /// Keeps a chunk for later copies; says whether it was kept.
+    /// Keeps a chunk for later copies, where there is something in it; says whether it was kept.
     fn keep(&mut self, data: &Bytes) -> bool {
-        if self.state != State::Reading {
+        if self.state != State::Reading || data.is_empty() {
             return false;
         }
         self.kept = self.kept.saturating_add(data.len());
-        if self.kept > self.cap {
+        if self.kept > self.cap || self.chunks.len() >= FREE_PIECES + self.cap / size_of::<Bytes>() {
             self.state = State::Overflowed;
             // Every chunk in here was handed out by the copy that just read past it.
             self.chunks = Vec::new();

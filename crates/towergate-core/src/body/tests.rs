@@ -96,6 +96,22 @@ fn past_the_cap_the_first_attempt_goes_on_and_no_other_can() {
 }
 
 #[test]
+fn pieces_are_bounded_too_and_empty_ones_are_not_kept() {
+    let mut first = script(&["", "a", "", ""]).into_replayable(5);
+    let mut second = first.try_clone().unwrap();
+    assert_eq!(read(&mut first).unwrap(), b"a");
+    assert_eq!(next(&mut second).unwrap().unwrap().into_data().unwrap(), "a");
+    assert!(next(&mut second).is_none());
+
+    // A piece costs more than its byte.
+    let cap = 1 << 20;
+    let mut first = script(&["a"; 100_000]).into_replayable(cap);
+    let second = first.try_clone().unwrap();
+    assert_eq!(read(&mut first).unwrap().len(), 100_000);
+    assert!(!second.is_replayable());
+}
+
+#[test]
 fn a_failed_upload_is_not_replayed() {
     let mut first = failing(&["abc"]).into_replayable(64);
     let second = first.try_clone().unwrap();

@@ -11,7 +11,7 @@
 //!
 //! | | reads | writes |
 //! |---|---|---|
-//! | request extensions | [`Deadline`], [`Patience`], [`MaxAttempts`], [`Standby`], [`CallerCredential`] | [`Attempt`]; the [`RequestRecord`]'s attempts, waits, and whether one may have been billed |
+//! | request extensions | [`Deadline`], [`Patience`], [`MaxAttempts`], [`Standby`], [`CallerCredential`] | [`Attempt`]; the [`RequestRecord`]'s attempts and waits |
 //! | request headers | the one named by [`unfunded_when`](RetryLayer::unfunded_when) | – |
 //! | request body | – | a stream is kept, up to a cap, as it is sent |
 //! | response extensions | [`Class`], [`RetryAfter`] (else status and headers) | [`GaveUp`] |

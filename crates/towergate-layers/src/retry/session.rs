@@ -273,9 +273,6 @@ impl Future for Wait {
         this.shared.counters.retried(this.retry.reason, this.retry.maybe_billed);
         if let Some(record) = this.record {
             record.add_upstream_time(this.retry.delay);
-            if this.retry.maybe_billed {
-                record.set_maybe_billed();
-            }
         }
         Poll::Ready(())
     }

@@ -44,27 +44,6 @@ async fn an_attempt_is_the_same_request_with_only_its_own_extensions() {
     }
     assert_eq!(record.attempts(), 3);
     assert_eq!(record.upstream_time(), Duration::from_secs(3));
-    assert!(!record.maybe_billed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_record_says_when_something_may_have_been_billed() {
-    for (first, billed) in [
-        (answer(500), true),
-        (answer(429), false),
-        (Err(Error::timeout(Clock::Head, Duration::from_secs(1))), true),
-        (failed(ErrorKind::Connect), false),
-    ] {
-        let mut request = request();
-        let record = RequestRecord::of(request.extensions_mut());
-        Upstream::new([first]).call(&exact(), request).await.unwrap();
-        assert_eq!(record.maybe_billed(), billed);
-    }
-    // Nothing was repeated.
-    let mut request = request();
-    let record = RequestRecord::of(request.extensions_mut());
-    Upstream::new([answer(500)]).call(&exact().max_retries(0), request).await.unwrap();
-    assert_eq!((record.maybe_billed(), record.attempts()), (false, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +138,6 @@ async fn a_client_that_goes_while_it_waits_leaves_nothing_behind() {
     tokio::time::advance(Duration::from_secs(10)).await;
     assert!(handle.next_request().await.is_none());
     assert_eq!((record.attempts(), record.upstream_time()), (1, Duration::ZERO));
-    assert!(!record.maybe_billed());
     assert_eq!(Arc::strong_count(&record), 1);
 }
 
