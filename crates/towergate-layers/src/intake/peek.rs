@@ -13,6 +13,9 @@ use towergate_core::{Body, BoxError, Facts, memory::Reservation, protocol::ReadF
 
 use super::{IntakeLayer, Limits};
 
+/// What a piece that was read ahead costs beside its bytes.
+const PIECE_COST: usize = size_of::<Frame<Bytes>>();
+
 /// A form whose beginning is being read. As a body it is the whole of it again, read along to its end:
 /// a second value for what was found in the beginning fails it.
 pub(super) struct Peek {
@@ -45,7 +48,11 @@ impl Peek {
                 return Poll::Ready(Err(error));
             }
             let length = frame.data_ref().map_or(0, Bytes::len);
-            if self.reservation.as_mut().is_some_and(|reservation| !reservation.grow(length)) {
+            if length == 0 && frame.is_data() {
+                continue;
+            }
+            let cost = length.saturating_add(PIECE_COST);
+            if self.reservation.as_mut().is_some_and(|reservation| !reservation.grow(cost)) {
                 return Poll::Ready(Err(limits.no_memory().into()));
             }
             self.length += length;
