@@ -4,7 +4,12 @@ use std::io::IsTerminal as _;
 
 use towergate::config::types::LogFormat;
 use tracing_subscriber::{
-    Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    Layer as _,
+    field::MakeExt as _,
+    filter::Targets,
+    fmt::{self, format::debug_fn},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 use crate::lines::Lines;
@@ -15,10 +20,21 @@ pub(crate) fn init(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter: Targets = filter
         .parse()
         .map_err(|error| format!("{filter:?} is no log filter: {error} [setting: --log, logging.level]"))?;
-    let lines = fmt::layer().with_writer(Lines).with_ansi(std::io::stderr().is_terminal());
+    let colours = std::io::stderr().is_terminal();
+    let lines = fmt::layer().with_writer(Lines).with_ansi(colours);
     let lines = match format {
-        LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text if colours => lines.boxed(),
+        // As the usual fields look without colours, which weigh each piece of text for them.
+        LogFormat::Text => lines
+            .fmt_fields(
+                debug_fn(|line, field, value| match field.name() {
+                    "message" => write!(line, "{value:?}"),
+                    name => write!(line, "{name}={value:?}"),
+                })
+                .delimited(" "),
+            )
+            .boxed(),
     };
     tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())
