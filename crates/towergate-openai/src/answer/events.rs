@@ -345,7 +345,7 @@ impl EventsBody {
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
         let patience = if self.done || self.judge.has_ended() {
             AFTER_END
-        } else if self.api.ends_with_done() && self.judge.is_complete() {
+        } else if self.judge.awaits_done() {
             AFTER_FINISH
         } else {
             self.silence = None;

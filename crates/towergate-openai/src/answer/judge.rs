@@ -101,9 +101,14 @@ impl Judge {
         self.terminal || (self.finished != 0 && self.seen & !self.finished == 0)
     }
 
-    /// Whether it has said so in a way that nothing but `[DONE]` may follow.
+    /// Whether it has said so in a way that nothing but `[DONE]` may follow. Of images several may be completed.
     pub(super) fn has_ended(&self) -> bool {
-        self.terminal && self.api == Api::Responses
+        self.terminal && matches!(self.api, Api::Responses | Api::Speech | Api::Transcription)
+    }
+
+    /// Whether it is complete, and its `[DONE]` still to come.
+    pub(super) fn awaits_done(&self) -> bool {
+        (self.api.ends_with_done() || self.api == Api::Assistants) && self.is_complete()
     }
 
     /// The tokens, as far as they are known.
@@ -209,6 +214,12 @@ fn is_terminal(name: &[u8]) -> bool {
             | b"image_edit.completed"
             | b"speech.audio.done"
             | b"transcript.text.done"
+            | b"thread.run.completed"
+            | b"thread.run.incomplete"
+            | b"thread.run.requires_action"
+            | b"thread.run.failed"
+            | b"thread.run.cancelled"
+            | b"thread.run.expired"
             | b"done"
     )
 }
@@ -219,10 +230,7 @@ fn is_content(name: &[u8]) -> bool {
     const SUFFIXES: [&[u8]; 5] = [b".delta", b".done", b".segment", b".partial_image", b".annotation.added"];
     is_terminal(name)
         || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-        || matches!(
-            name,
-            b"thread.message.completed" | b"thread.run.requires_action" | b"thread.run.completed"
-        )
+        || name == b"thread.message.completed"
 }
 
 /// Whether a value is there at all: not null, not false, not empty.
@@ -352,7 +360,14 @@ mod tests {
     }
 
     #[test]
-    fn assistants_end_with_done() {
+    fn runs_end_with_their_last_state() {
+        for (state, ends) in
+            [("queued", false), ("step.completed", false), ("expired", true), ("failed", true)]
+        {
+            let mut judge = Judge::new(Api::Assistants, 1);
+            judge.judge(&event(&format!("thread.run.{state}"), "{}"));
+            assert_eq!((judge.is_complete(), judge.awaits_done()), (ends, ends), "{state}");
+        }
         let mut judge = Judge::new(Api::Assistants, 1);
         let step = r#"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
         assert_eq!(judge.judge(&event("thread.run.created", "{}")), Verdict::Other);

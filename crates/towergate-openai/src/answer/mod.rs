@@ -29,10 +29,10 @@
 //! # How it ends
 //!
 //! * **Complete** (a `finish_reason` of every choice, of as many as the request asked for, unless
-//!   `[DONE]` comes before; a terminal event): the body ends. Where
-//!   `[DONE]` or the terminal event of Responses has come, the upstream has [`AFTER_END`] to end the
-//!   body, so that its connection can be used again; after a `finish_reason` it has [`AFTER_FINISH`]
-//!   to send usage and `[DONE]`. An upstream that just stays silent then keeps no client waiting.
+//!   `[DONE]` comes before; a terminal event, of a run its last state): the body ends. Where
+//!   `[DONE]` or the terminal event of Responses, speech or a transcription has come, the upstream has [`AFTER_END`] to
+//!   end the body, so that its connection can be used again; after a `finish_reason`, or the last state of a run, it has
+//!   [`AFTER_FINISH`] to send usage and `[DONE]`. An upstream that just stays silent then keeps no client waiting.
 //! * **Cut**: the stream ends before that, with or without `[DONE]`, or the document ends too early:
 //!   [`ErrorKind::Truncated`]. The body inside failed: its own error, else
 //!   [`ErrorKind::Connection`].
@@ -91,10 +91,11 @@ use self::{document::DocumentBody, events::EventsBody};
 use crate::{api::Api, routes};
 
 /// How long an upstream may keep a stream open after its end (`[DONE]`, or the terminal event of
-/// Responses). Less, and its connection would often be closed for want of the last chunk.
+/// Responses, speech or a transcription). Less, and its connection would often be closed for want of the last chunk.
 pub const AFTER_END: Duration = Duration::from_millis(250);
 
-/// How long a stream of chat may be silent after its last `finish_reason`, before usage or `[DONE]`.
+/// How long a stream of chat may be silent after its last `finish_reason`, before usage or `[DONE]`; and one of a run after
+/// its last state.
 pub const AFTER_FINISH: Duration = Duration::from_secs(2);
 
 /// How many bytes of comments, and of other events without data, may stand between two that have some: as

@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// Events after which nothing follows.
+const ENDS: [(&str, &str); 3] = [
+    (RESPONSES, "response.completed"),
+    ("/audio/speech", "speech.audio.done"),
+    ("/audio/transcriptions", "transcript.text.done"),
+];
+const RUN_COMPLETED: &str = "event: thread.run.completed\ndata: {}\n\n";
+
 #[tokio::test]
 async fn a_missing_done_is_supplied_and_only_there() {
     let got = chat(&[HELLO, STOP].concat()).await;
@@ -54,8 +62,23 @@ async fn a_broken_connection_is_an_error_unless_all_had_come() {
     assert_eq!(got.kind(), ErrorKind::Connection);
     let got = stream(CHAT, [data([HELLO, STOP, DONE].concat().as_bytes()), Step::Reset]).await;
     assert!(got.error.is_none());
-    let completed = b"data: {\"type\":\"response.completed\"}\n\n";
-    assert!(stream(RESPONSES, [data(completed), Step::Reset]).await.error.is_none());
+    for (path, last) in ENDS {
+        let last = format!("data: {{\"type\":\"{last}\"}}\n\n");
+        let got = stream(path, [data(last.as_bytes()), Step::Reset]).await;
+        assert!(got.error.is_none() && got.text() == last, "{path}: {:?}", got.error);
+    }
+    // One of several images; and a run whose `done` has not come.
+    let completed = b"data: {\"type\":\"image_generation.completed\"}\n\n";
+    let got = stream("/images/generations", [data(completed), Step::Reset]).await;
+    assert_eq!(got.kind(), ErrorKind::Connection);
+    let got = stream("/threads/t/runs", [data(RUN_COMPLETED.as_bytes()), Step::Reset]).await;
+    assert_eq!(got.kind(), ErrorKind::Connection);
+}
+
+#[tokio::test]
+async fn a_run_that_lacks_only_done_is_complete() {
+    let got = stream("/threads/t/runs", [data(RUN_COMPLETED.as_bytes())]).await;
+    assert!(got.error.is_none() && got.text() == RUN_COMPLETED, "{:?}", got.error);
 }
 
 #[tokio::test]
@@ -80,8 +103,11 @@ async fn an_upstream_that_stays_open_keeps_no_client_waiting() {
     for (path, text, supplied, patience) in [
         (CHAT, [HELLO, STOP, DONE].concat(), "", AFTER_END),
         (CHAT, [HELLO, STOP].concat(), DONE, AFTER_FINISH),
-        (RESPONSES, "data: {\"type\":\"response.completed\"}\n\n".to_owned(), "", AFTER_END),
-    ] {
+        ("/threads/t/runs", RUN_COMPLETED.to_owned(), "", AFTER_FINISH),
+    ]
+    .into_iter()
+    .chain(ENDS.map(|(path, last)| (path, format!("data: {{\"type\":\"{last}\"}}\n\n"), "", AFTER_END)))
+    {
         let begun = tokio::time::Instant::now();
         let got = stream(path, [data(text.as_bytes()), Step::Silence]).await;
         assert_eq!(got.text(), [&*text, supplied].concat());
