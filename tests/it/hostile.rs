@@ -65,9 +65,9 @@ async fn endless_comments_are_no_event() {
 async fn comments_after_the_first_event_do_not_hold_the_idle_clock() {
     let begun = || answers(EVENTS).write(CONTENT);
     let trickle = begun().trickle(": x\n\n".repeat(1000), Duration::from_millis(5));
-    for (script, code) in
-        [(begun().write_forever(": x\n\n".repeat(1000)), "upstream_bad_answer"), (trickle, "idle_timeout")]
-    {
+    // Long comments: a megabyte of short ones may take longer to read than the clock runs.
+    let flood = begun().write_forever(format!(": {}\n\n", "x".repeat(8000)).repeat(10));
+    for (script, code) in [(flood, "upstream_bad_answer"), (trickle, "idle_timeout")] {
         let answer = ask(script, true).await;
         assert!(!answer.whole && answer.status == 200, "{:?}", answer.status);
         assert!(answer.body.len() < 2 << 20, "{}", answer.body.len());
@@ -127,6 +127,28 @@ async fn lengths_that_lie_are_no_answer() {
         );
         let answer = ask(answers(head), false).await;
         assert_eq!(answer.status, 502, "{length}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_beside_chunks_does_not_cut_the_answer() {
+    let chunk = format!("{:x}\r\n{WELL}\r\n0\r\n\r\n", WELL.len());
+    for path in ["/v1/chat/completions", "/v1/files/file-1/content"] {
+        for length in [5, 5000] {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\ntransfer-encoding: chunked\r\n\r\n"
+            );
+            let (world, _upstream) = in_front_of(answers(head + &chunk)).await;
+            let http = world.http1();
+            let answer = if path.ends_with("completions") {
+                http.chat(&chat("gpt-4o")).await
+            } else {
+                http.get(path).await
+            };
+            assert!(answer.whole, "{path} {length}: {answer:?}");
+            assert_eq!((answer.status.as_u16(), answer.text()), (200, WELL), "{path} {length}");
+            lives(&world).await;
+        }
     }
 }
 

@@ -6,8 +6,9 @@
 use http::{
     HeaderMap, HeaderName, Method, Request, Version,
     header::{
-        ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING, UPGRADE,
+        ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
+        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -102,9 +103,23 @@ pub fn retain_request(headers: &mut HeaderMap, also: &[HeaderName]) {
 }
 
 /// Removes what an answer must not carry to the client. `Trailer` stays: it announces what comes behind the body, which
-/// goes on too, and without it HTTP/1.1 has no place for it.
+/// goes on too, and without it HTTP/1.1 has no place for it. A length beside a `Transfer-Encoding` says nothing of the
+/// body, and must not go on (RFC 9112, section 6.3): the client would read no further than that. One that is said more than
+/// once does not go on either; a client could count differently.
 pub fn retain_response(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) || !is_length_plain(headers) {
+        headers.remove(CONTENT_LENGTH);
+    }
     retain(headers, |name| !UPSTREAM_SITE.contains(name));
+}
+
+/// Whether there is no `Content-Length`, or just one number.
+fn is_length_plain(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(length), None) => length.as_bytes().iter().all(u8::is_ascii_digit),
+        (first, _) => first.is_none(),
+    }
 }
 
 /// Whether a request asks for a WebSocket, in the way of HTTP/1.1 (RFC 6455, section 4.2.1). What
@@ -318,5 +333,21 @@ mod tests {
         ]);
         retain_response(&mut headers);
         assert_eq!(names(&headers), ["content-length", "x-ratelimit-remaining-requests"]);
+    }
+    #[test]
+    fn only_the_one_length_of_a_body_goes_on() {
+        for (fields, goes_on) in [
+            (&[("content-length", "2")][..], true),
+            (&[("content-length", "2"), ("transfer-encoding", "chunked")], false),
+            (&[("content-length", "2, 2")], false),
+        ] {
+            let mut headers = map(fields);
+            retain_response(&mut headers);
+            assert_eq!(headers.contains_key(CONTENT_LENGTH), goes_on, "{fields:?}");
+        }
+        let mut headers = map(&[("content-length", "2")]);
+        headers.append(CONTENT_LENGTH, HeaderValue::from_static("2"));
+        retain_response(&mut headers);
+        assert!(headers.is_empty());
     }
 }
