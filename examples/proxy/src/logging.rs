@@ -4,15 +4,10 @@ use std::io::IsTerminal as _;
 
 use towergate::config::types::LogFormat;
 use tracing_subscriber::{
-    Layer as _,
-    field::MakeExt as _,
-    filter::Targets,
-    fmt::{self, format::debug_fn},
-    layer::SubscriberExt as _,
-    util::SubscriberInitExt as _,
+    Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use crate::lines::Lines;
+use crate::{fields::Fields, lines::Lines};
 
 /// The filter knows levels and modules and no spans: one that does would be asked, under a lock,
 /// each time that a request is polled.
@@ -24,17 +19,7 @@ pub(crate) fn init(filter: &str, format: LogFormat) -> Result<(), String> {
     let lines = fmt::layer().with_writer(Lines).with_ansi(colours);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
-        LogFormat::Text if colours => lines.boxed(),
-        // As the usual fields look without colours, which weigh each piece of text for them.
-        LogFormat::Text => lines
-            .fmt_fields(
-                debug_fn(|line, field, value| match field.name() {
-                    "message" => write!(line, "{value:?}"),
-                    name => write!(line, "{name}={value:?}"),
-                })
-                .delimited(" "),
-            )
-            .boxed(),
+        LogFormat::Text => lines.fmt_fields(Fields).boxed(),
     };
     tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())

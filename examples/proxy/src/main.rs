@@ -5,6 +5,7 @@
 mod cli;
 mod config;
 mod demo;
+mod fields;
 mod health;
 mod lines;
 mod logging;
