@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::{Fault, is_space, skip::Skip};
+use super::{
+    Fault, is_space,
+    skip::{Skip, plain_text},
+};
 
 /// A place in a document.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn skip(&mut self) -> Result<&'a [u8], Fault> {
         self.peek();
         let rest = &self.bytes[self.at..];
-        if let Some(length) = short_value(rest) {
+        if let Some(length) = simple_value(rest) {
             self.at += length;
             return Ok(&rest[..length]);
         }
@@ -136,15 +139,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The length of a value that most values are like: a short string without escapes, `null`, `true`
-/// or `false`. Only a shortcut: the machine takes them too, as it does all else.
-fn short_value(bytes: &[u8]) -> Option<usize> {
-    const SHORT: usize = 48;
+/// The length of a value that most values are like: a string without escapes, `null`, `true` or `false`.
+/// Only a shortcut: the machine takes them too, as it does all else.
+fn simple_value(bytes: &[u8]) -> Option<usize> {
     match bytes.first()? {
         b'"' => {
-            let text = &bytes[1..bytes.len().min(SHORT)];
-            let length = text.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
-            (text[length] == b'"').then_some(length + 2)
+            let length = plain_text(&bytes[1..]);
+            (bytes.get(length + 1) == Some(&b'"')).then_some(length + 2)
         }
         b'n' => bytes.starts_with(b"null").then_some(4),
         b't' => bytes.starts_with(b"true").then_some(4),

@@ -19,12 +19,30 @@ enum State {
     Key,
     Colon,
     After,
-    Text { key: bool },
-    Escape { key: bool },
-    Hex { key: bool, left: u8 },
-    Word(&'static [u8]),
+    Text {
+        key: bool,
+    },
+    Escape {
+        key: bool,
+    },
+    Hex {
+        key: bool,
+        left: u8,
+    },
+    /// And how many of its letters have come.
+    Word(Word, u8),
     Number(Number),
     Done,
+}
+
+/// What is neither text nor a number, and all of it known from its first letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    True,
+    False,
+    Null,
+    NaN,
+    Infinity,
 }
 
 /// Where in a number: what may follow depends on it.
@@ -62,17 +80,12 @@ impl Skip {
             let next = match self.state {
                 State::Done => break,
                 State::Text { key } => {
-                    let rest = &bytes[at..];
-                    let length = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-                    let (text, end) = rest.split_at(length);
-                    if has_control(text) {
-                        return Err(Fault::Malformed);
-                    }
-                    at += length;
-                    match end.first() {
+                    at += plain_text(&bytes[at..]);
+                    match bytes.get(at) {
                         None => break,
                         Some(b'"') => self.after_text(key),
-                        Some(_) => State::Escape { key },
+                        Some(b'\\') => State::Escape { key },
+                        Some(_) => return Err(Fault::Malformed),
                     }
                 }
                 State::Number(number) => match number.then(byte) {
@@ -83,11 +96,13 @@ impl Skip {
                     }
                     None => return Err(Fault::Malformed),
                 },
-                State::Word(rest) => match rest.split_first() {
-                    Some((wanted, [])) if *wanted == byte => self.after_value(),
-                    Some((wanted, rest)) if *wanted == byte => State::Word(rest),
-                    _ => return Err(Fault::Malformed),
-                },
+                State::Word(word, come) => {
+                    let (letters, at) = (word.letters(), usize::from(come));
+                    if letters.get(at) != Some(&byte) {
+                        return Err(Fault::Malformed);
+                    }
+                    if at + 1 == letters.len() { self.after_value() } else { State::Word(word, come + 1) }
+                }
                 State::Escape { key } => match byte {
                     b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => State::Text { key },
                     b'u' => State::Hex { key, left: 4 },
@@ -148,11 +163,11 @@ impl Skip {
                 self.nesting.push(false);
                 State::FirstElement
             }
-            b't' => State::Word(b"rue"),
-            b'f' => State::Word(b"alse"),
-            b'n' => State::Word(b"ull"),
-            b'N' => State::Word(b"aN"),
-            b'I' => State::Word(b"nfinity"),
+            b't' => State::Word(Word::True, 1),
+            b'f' => State::Word(Word::False, 1),
+            b'n' => State::Word(Word::Null, 1),
+            b'N' => State::Word(Word::NaN, 1),
+            b'I' => State::Word(Word::Infinity, 1),
             b'-' => State::Number(Number::Minus),
             b'0' => State::Number(Number::Zero),
             b'1'..=b'9' => State::Number(Number::Integer),
@@ -174,6 +189,18 @@ impl Skip {
 
     fn after_value(&self) -> State {
         if self.nesting.depth == 0 { State::Done } else { State::After }
+    }
+}
+
+impl Word {
+    fn letters(self) -> &'static [u8] {
+        match self {
+            Self::True => b"true",
+            Self::False => b"false",
+            Self::Null => b"null",
+            Self::NaN => b"NaN",
+            Self::Infinity => b"Infinity",
+        }
     }
 }
 
@@ -220,7 +247,58 @@ impl Nesting {
     }
 }
 
-/// Control characters must be escaped. No early end, so that it is done many bytes at a time.
-fn has_control(text: &[u8]) -> bool {
-    text.iter().fold(false, |found, byte| found | (*byte < 0x20))
+/// How many bytes of a string there are before one that ends it, escapes, or must be escaped itself: a control
+/// character.
+pub(super) fn plain_text(text: &[u8]) -> usize {
+    // Most strings are short: a few words of eight bytes, before the wide search is worth its start.
+    const SHORT: usize = 64;
+    let (words, few) = text[..text.len().min(SHORT)].as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let found = special_bytes(u64::from_le_bytes(*word));
+        if found != 0 {
+            return 8 * at + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    let first = 8 * words.len();
+    if text.len() <= SHORT {
+        return first + few.iter().position(is_special).unwrap_or(few.len());
+    }
+    let rest = &text[first..];
+    let rest = &rest[..memchr2(b'"', b'\\', rest).unwrap_or(rest.len())];
+    // No early end, so that it is done many bytes at a time.
+    let has_control = rest.iter().fold(false, |found, byte| found | (*byte < 0x20));
+    first + if has_control { rest.iter().position(is_special).unwrap_or(rest.len()) } else { rest.len() }
+}
+
+/// The highest bit of each byte that is a quote, a backslash or a control character. Bits above the first one found may
+/// be wrong: a subtraction borrows upwards.
+fn special_bytes(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGHEST: u64 = 0x80 * EACH;
+    let below = |word: u64, limit: u64| word.wrapping_sub(limit * EACH) & !word;
+    let quote = below(word ^ (u64::from(b'"') * EACH), 1);
+    let backslash = below(word ^ (u64::from(b'\\') * EACH), 1);
+    (quote | backslash | below(word, 0x20)) & HIGHEST
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn any_byte() -> impl Strategy<Value = u8> {
+        prop_oneof![8 => b' '..=b'~', 1 => any::<u8>(), 1 => prop::sample::select(vec![b'"', b'\\', 0, 0x1f, 0x20, 0x80, 0xff])]
+    }
+
+    proptest! {
+        #[test]
+        fn plain_text_ends_at_the_first_special_byte(text in vec(any_byte(), 0..200), plain in 0..200_usize) {
+            let mut text = text;
+            text.splice(0..0, std::iter::repeat_n(b'a', plain));
+            let first = text.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\');
+            prop_assert_eq!(plain_text(&text), first.unwrap_or(text.len()));
+        }
+    }
 }
