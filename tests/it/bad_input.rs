@@ -219,11 +219,22 @@ async fn a_body_that_is_refused_by_its_length_is_not_asked_for() {
 }
 
 #[tokio::test]
-async fn unknown_methods_are_upstreams_to_judge() {
+async fn unknown_methods_and_transfer_codings_are_refused() {
     let world = World::start().await;
-    let request = b"BREW /v1/echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    assert!(raw(world.address, request).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(world.sim.requests()[0].method.as_str(), "BREW");
+    for method in ["BREW", "get", "PROPFIND", "TRACE"] {
+        let request = format!("{method} /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let answer = raw(world.address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("method_not_allowed"), "{answer}");
+    }
+    for coding in ["gzip, chunked", "x-own, chunked"] {
+        let request = format!(
+            "POST /v1/files HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: {coding}\r\n\r\n\
+             2\r\n{{}}\r\n0\r\n\r\n"
+        );
+        let answer = raw(world.address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("transfer_coding"), "{answer}");
+    }
+    assert_eq!(world.sim.counts().received, 0);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{
     HeaderMap, Method, Request, Uri, Version,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
 };
 use towergate_core::{Error, ErrorKind, Route, context::Downstream, headers, protocol::Routes, route::Reads};
 
@@ -19,10 +19,10 @@ pub(super) fn find_route<P: Routes>(
     method: &Method,
     uri: &Uri,
 ) -> Result<&'static Route, Error> {
-    if matches!(*method, Method::CONNECT | Method::TRACE) {
+    if !is_served(method) {
         let hint =
             if *method == Method::CONNECT { "; a WebSocket begins as a GET over HTTP/1.1" } else { "" };
-        let message = format!("the method {method} is not served here{hint}");
+        let message = format!("the method {} is not served here{hint}", Echoed(method.as_str()));
         return Err(Error::new(ErrorKind::BadRequest, message).with_code("method_not_allowed"));
     }
     let path = uri.path();
@@ -40,6 +40,33 @@ pub(super) fn find_route<P: Routes>(
     let message =
         format!("nothing is served at {} {}: the API is below {base}", Echoed(method.as_str()), Echoed(path));
     Err(Error::new(ErrorKind::NotFound, message))
+}
+
+/// The methods that an HTTP API is made of (RFC 9110, section 9; RFC 5789). What another one means nobody in between
+/// can know: whether it has a body to be read, or can be sent again.
+fn is_served(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET
+            | Method::HEAD
+            | Method::POST
+            | Method::PUT
+            | Method::PATCH
+            | Method::DELETE
+            | Method::OPTIONS
+    )
+}
+
+/// RFC 9112, section 6.1: what is under another coding than `chunked`, which the server takes off, is not the body that
+/// it is taken for.
+pub(super) fn only_chunked(fields: &HeaderMap) -> Result<(), Error> {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Error::new(ErrorKind::BadRequest, "the request has another transfer coding than chunked")
+            .with_code("unsupported_transfer_coding")),
+    }
 }
 
 /// RFC 9112, section 3.2: two readers could disagree about which of two hosts is meant, and an HTTP/1.1

@@ -26,7 +26,8 @@
 //! | what | kind |
 //! |---|---|
 //! | a path with a `.` or `..` segment, however it is encoded | [`BadRequest`](towergate_core::ErrorKind::BadRequest) |
-//! | the methods CONNECT and TRACE | `BadRequest` |
+//! | another method than GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS | `BadRequest` |
+//! | another transfer coding than `chunked` | `BadRequest` |
 //! | more than one `Host`, one that is none, or none on a server's HTTP/1.1 connection | `BadRequest` |
 //! | a path that is neither below the base path nor a bare one of the table | [`NotFound`](towergate_core::ErrorKind::NotFound) |
 //! | a body over its limit, declared or sent | [`PayloadTooLarge`](towergate_core::ErrorKind::PayloadTooLarge) |
@@ -36,8 +37,7 @@
 //! | a client that goes away while it uploads | [`ClientGone`](towergate_core::ErrorKind::ClientGone) |
 //!
 //! An upload that streams and outgrows its limit fails inside the body, and so fails the upstream
-//! request. Unknown paths below the base path, unknown methods and empty segments (`//`) pass:
-//! upstream is the judge.
+//! request. Unknown paths below the base path and empty segments (`//`) pass: upstream is the judge.
 //!
 //! **Dropped before the head**, the body is dropped with it, and its memory is given back.
 //! **The response** and its body pass untouched.
@@ -269,6 +269,7 @@ where
     {
         let route = head::find_route(&*self.protocol, request.method(), request.uri())?;
         head::one_host(&request)?;
+        head::only_chunked(request.headers())?;
         let record = RequestRecord::of(request.extensions_mut());
         record.set_route(route);
         if let Some(client) = request.extensions().get::<ClientName>() {

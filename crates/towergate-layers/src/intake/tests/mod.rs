@@ -181,7 +181,7 @@ async fn what_is_not_json_streams_through_untouched() {
         Request::post("/v1/chat").header(CONTENT_TYPE, "application/jsonl"),
         Request::post("/v1/chat").header(CONTENT_ENCODING, "gzip"),
         Request::get("/v1/chat"),
-        Request::builder().method("BREW").uri("/v1/chat"),
+        Request::builder().method("OPTIONS").uri("/v1/chat"),
         Request::post("/v1/unknown//deep?key=1"),
     ];
     for request in requests {
