@@ -3,7 +3,7 @@
 use http_body_util::BodyExt as _;
 use towergate_sim::{Fault, Gate};
 
-use super::support::{Answer, Upstream, World, chat, chat_stream};
+use super::support::{Answer, World, chat_stream};
 
 /// What a client that reads events must make of a stream.
 fn events(answer: &Answer) -> Vec<&str> {
@@ -82,26 +82,6 @@ async fn a_stream_that_lacks_only_done_is_complete() {
     let world = World::start().await;
     let answer = world.http1().chat(&chat_stream("fault:no-done")).await;
     assert!(answer.whole && answer.text().ends_with("data: [DONE]\n\n"));
-}
-
-#[tokio::test]
-async fn a_document_is_no_answer_to_who_asked_for_a_stream() {
-    for document in ["{}", r#"{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}"#] {
-        let upstream = Upstream::raw(format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{document}",
-            document.len()
-        ))
-        .await;
-        let world = World::builder()
-            .base_url(upstream.base_url())
-            .provider(|provider| provider.max_retries(0))
-            .start()
-            .await;
-        let answer = world.http1().chat(&chat_stream("gpt-4o")).await;
-        assert_eq!((answer.status.as_u16(), &answer.error()["code"]), (502, &"upstream_bad_answer".into()));
-        let answer = world.http1().chat(&chat("gpt-4o")).await;
-        assert_eq!((answer.status.as_u16(), answer.text()), (200, document));
-    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use http::{StatusCode, response::Parts};
 use towergate_core::{
-    Error, ErrorKind, Facts, Phase, Route, Sent,
+    Error, ErrorKind, Facts, Phase, Sent,
     context::Answered,
     headers::{is_event_stream, media_type},
     route::Reads,
@@ -25,14 +25,6 @@ pub(super) fn name_provider(parts: &Parts, error: Error) -> Error {
 /// Whether a route answers with a document or with events, and with nothing else.
 pub(super) fn expects_answer(facts: Option<&Facts>) -> bool {
     facts.is_some_and(|facts| facts.route.holds_answer || facts.stream)
-}
-
-/// Whether a model was asked to answer with events. A document instead of them would be taken for a stream without any by
-/// the SDKs, which look for events in whatever comes, and end without a word. Not so of an upload: some models
-/// transcribe without a stream whatever they were asked.
-pub(super) fn asks_for_events(facts: Option<&Facts>) -> bool {
-    let answers = |route: &Route| route.holds_answer && route.generates && route.reads == Reads::Json;
-    facts.is_some_and(|facts| facts.stream && answers(facts.route))
 }
 
 /// Refuses a 200 whose content type no answer on that route has: the page of a proxy on the way, or

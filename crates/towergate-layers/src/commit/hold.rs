@@ -25,7 +25,7 @@ use towergate_core::{
 
 use super::{
     body::Held,
-    expect::{asks_for_events, bad_answer, check_content_type, expects_answer, name_provider},
+    expect::{bad_answer, check_content_type, expects_answer, name_provider},
     layer::Settings,
 };
 use crate::alarm::{Alarm, later};
@@ -46,8 +46,6 @@ pub(super) struct Hold<B> {
 
 struct Answer<B> {
     what: What,
-    /// The request asked for events, and a document answers nothing.
-    asked_for_events: bool,
     parts: Parts,
     body: B,
     held: Held,
@@ -119,11 +117,10 @@ where
         let Some(what) = what else {
             return Ok(Start::Pass(Response::from_parts(parts, Body::new(body))));
         };
-        let asked_for_events = expected && asks_for_events(facts);
         let since = matches!(what, What::Error | What::Unread).then(Instant::now);
         let held = Held::new(settings.budget.reservation());
         Ok(Start::Hold(Self {
-            answer: Some(Answer { what, asked_for_events, parts, body, held }),
+            answer: Some(Answer { what, parts, body, held }),
             settings: Arc::clone(settings),
             since,
             alarm: Alarm::default(),
@@ -233,10 +230,6 @@ where
                     return Err(empty(&self.parts).into());
                 }
                 let events = state.kind() == AnswerKind::Events;
-                if self.asked_for_events && !events {
-                    let message = "the upstream answered a request for a stream with a document";
-                    return Err(bad_answer(&self.parts, message).into());
-                }
                 if events && !state.has_content() && !state.is_complete() {
                     let message = "the upstream's stream ended before it carried any content";
                     return Err(bad_answer(&self.parts, message).into());

@@ -43,8 +43,7 @@
 //!   class that the error would have had on its own. Its headers stay, but for length and encoding,
 //!   and the content type becomes JSON's; its `StreamState` goes.
 //! * **An empty 200** where an answer was expected, **a page of HTML** or another content type that
-//!   the route never has, **a document** where a model was asked for a stream:
-//!   [`ErrorKind::BadAnswer`](towergate_core::ErrorKind::BadAnswer).
+//!   the route never has: [`ErrorKind::BadAnswer`](towergate_core::ErrorKind::BadAnswer).
 //! * **The body fails while it is held**: that error. The service inside says what it was: cut,
 //!   malformed, too slow; what it does not say is a broken connection. Where the status is an error
 //!   already, the status stays and the body is left out.

@@ -46,33 +46,6 @@ async fn a_document_that_breaks_is_an_error() {
     assert_eq!(error.provider(), Some(&Label::new("openai")));
 }
 
-fn of_stream(route: &'static Route) -> Request<Body> {
-    let mut request = Request::new(Body::empty());
-    let facts = Facts::of_route(route, Label::new("other"));
-    request.extensions_mut().insert(Arc::new(Facts { stream: true, ..facts }));
-    request
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_document_answers_no_request_for_a_stream() {
-    for (route, refused) in [(&CHAT, true), (&UPLOAD, false), (&SPEECH, false)] {
-        let request = of_stream(route);
-        let state = json();
-        let response = answer(Some(&state), Scripted::new(&state).data("{}"));
-        let result = through(CommitLayer::new(ByStatus), request, response).await;
-        assert_eq!(result.is_err(), refused, "{}", route.name);
-        if let Err(error) = result {
-            assert_eq!(Error::find(&*error).unwrap().kind(), ErrorKind::BadAnswer);
-        }
-    }
-    // What an error in it says is worth more.
-    let state = json();
-    state.set_failure(failure());
-    let response = answer(Some(&state), Scripted::new(&state).data("{}"));
-    let response = through(CommitLayer::new(ByStatus), of_stream(&CHAT), response).await.unwrap();
-    assert_eq!(response.status(), failure().status);
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_empty_200_is_no_answer() {
     let state = json();
