@@ -170,8 +170,8 @@ impl Exchange {
         let wait = error.retry_after();
         let default = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(Duration::from_secs(1));
         if let Some(wait) = wait.or(default) {
-            // At least 1: SDKs take a 0 for "at once".
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            // At least 1: SDKs take a 0 for "at once". An upstream may ask for the longest wait there is.
+            let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
             headers.insert(RETRY_AFTER, seconds.max(1).into());
             let millis = u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
             headers.insert(RETRY_AFTER_MS, millis.max(1).into());

@@ -233,6 +233,10 @@ async fn a_503_that_asks_to_wait_stays_one() {
     })
     .await;
     assert_eq!(header(&answer, "retry-after").unwrap(), "3");
+
+    // What `RetryAfter` makes of a number that no `Duration` holds.
+    let answer = upstream(503, |response| extend(response, RetryAfter(Duration::MAX))).await;
+    assert_eq!(header(&answer, "retry-after").unwrap(), u64::MAX.to_string());
 }
 
 #[tokio::test]
