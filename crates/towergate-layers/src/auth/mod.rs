@@ -11,7 +11,8 @@
 //! [`AuthLayer::pass_through`] the caller's key, organisation and project go on instead
 //! (`Cookie` and `Proxy-Authorization` never), and the request gets [`CallerCredential`].
 //!
-//! **Response.** One with an error status (400 and above) carries, as an extension, the
+//! **Response.** A field that quotes the injected key, such as that of an upstream that echoes requests, is
+//! removed before anybody outside can forward or log it, whatever the status. One with an error status (400 and above) carries, as an extension, the
 //! [`Credential`] that was sent, so that whoever forwards its body can see whether it holds the key,
 //! and must then remove it; in pass-through mode every answer carries [`CallerCredential`].
 //!
@@ -267,6 +268,11 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|option| !option.is_empty())
 }
 
+fn quoting(headers: &HeaderMap, credential: &Credential) -> Option<HeaderName> {
+    let mut fields = headers.iter();
+    fields.find(|(_, value)| credential.is_leaked_by(value.as_bytes())).map(|(name, _)| name.clone())
+}
+
 impl fmt::Debug for Mode {
     /// Without the source, which may print its key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -292,6 +298,7 @@ where
         let this = self.project();
         let mut response = ready!(this.inner.poll(cx))?;
         let failed = response.status().is_client_error() || response.status().is_server_error();
+        this.used.hide(response.headers_mut());
         this.used.tell(response.extensions_mut(), failed);
         Poll::Ready(Ok(response))
     }
@@ -300,6 +307,14 @@ where
 // === impl Used ===
 
 impl Used {
+    /// Most fields are shorter than a key, and so cost a look at their length.
+    fn hide(&self, headers: &mut HeaderMap) {
+        let Self::Providers(credential) = self else { return };
+        while let Some(name) = quoting(headers, credential) {
+            headers.remove(name);
+        }
+    }
+
     fn tell(&self, extensions: &mut Extensions, failed: bool) {
         match self {
             Self::Providers(credential) if failed => {

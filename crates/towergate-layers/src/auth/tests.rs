@@ -170,3 +170,28 @@ fn nothing_prints_the_key() {
     let printed = format!("{layer:?} {:?} {:?}", layer.layer(Inner), Used::Providers(key("sk-canary")));
     assert!(!printed.contains("canary"), "{printed}");
 }
+
+#[tokio::test]
+async fn no_field_of_an_answer_quotes_the_key() {
+    let answer_to = async |layer: AuthLayer, status: StatusCode| {
+        let service = layer.layer(service_fn(|request: Request<()>| {
+            let echoed = request.headers()["authorization"].clone();
+            let response = Response::builder()
+                .status(status)
+                .header("x-many", "1")
+                .header("x-many", &echoed)
+                .header("x-echo", &echoed)
+                .header("location", "https://a/?key=sk-ours&b")
+                .header("content-type", "application/sk-ours")
+                .header("x-other", "sk-our");
+            std::future::ready(Ok::<_, Infallible>(response.body(()).unwrap()))
+        }));
+        let response = service.oneshot(request()).await.unwrap();
+        response.headers().keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    for status in [StatusCode::OK, StatusCode::FOUND, StatusCode::BAD_REQUEST, StatusCode::BAD_GATEWAY] {
+        assert_eq!(answer_to(AuthLayer::new(key("sk-ours")), status).await, ["x-other"]);
+    }
+    // The caller knows its own key.
+    assert_eq!(answer_to(AuthLayer::pass_through(), StatusCode::OK).await.len(), 5);
+}
