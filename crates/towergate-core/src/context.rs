@@ -152,6 +152,14 @@ pub struct RequestRecord {
     outcome: OnceLock<Outcome>,
 }
 
+// === impl GaveUp ===
+
+impl GaveUp {
+    /// What [`NotReplayable`](Self::NotReplayable) adds to the sentence that the client gets.
+    pub const UNREPEATED: &str =
+        "; it was not tried again, since the upload was too large to be kept for that, or was not over";
+}
+
 // === impl RequestId ===
 
 impl RequestId {

@@ -108,6 +108,7 @@ async fn a_long_upload_is_not_tried_again_and_a_short_one_is() {
         assert_eq!(answer.header("x-towergate-attempts"), Some(attempts.to_string().as_str()));
         assert_eq!(answer.status == 200, attempts == 2);
         assert_eq!(answer.header("x-should-retry"), (attempts == 1).then_some("false"));
+        assert_eq!(answer.text().contains("not tried again, since the upload was too large"), attempts == 1);
         assert!(world.sim.requests().iter().all(|seen| seen.body_len as usize >= size.min(1000)));
         world.sim.clear_script();
     }

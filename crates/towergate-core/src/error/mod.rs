@@ -152,6 +152,11 @@ impl Error {
         self
     }
 
+    /// Says more, after what is said already.
+    pub fn add(&mut self, more: &str) {
+        self.0.message.to_mut().push_str(more);
+    }
+
     /// Says that the client has already been told inside the body (the upstream's own error event
     /// was passed on), so that nobody tells it a second time.
     #[must_use]

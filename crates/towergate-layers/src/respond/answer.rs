@@ -67,7 +67,10 @@ impl Verdict {
         }
         if status.is_server_error() || status.as_u16() >= 600 {
             let asks_to_wait = status == StatusCode::SERVICE_UNAVAILABLE && has_retry_after(parts);
-            let error = upstream_status(status, provider);
+            let mut error = upstream_status(status, provider);
+            if parts.extensions.get() == Some(&GaveUp::NotReplayable) {
+                error.add(GaveUp::UNREPEATED);
+            }
             return Self::Replace(error, if asks_to_wait { status } else { StatusCode::BAD_GATEWAY });
         }
         let limited = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)

@@ -191,6 +191,12 @@ impl<B> tower::retry::Policy<Request<Body>, Response<B>, BoxError> for Session {
                 Err(gave_up) => Some(gave_up),
             },
         };
+        if gave_up == Some(GaveUp::NotReplayable)
+            && let Err(error) = result
+            && let Some(error) = error.downcast_mut::<Error>()
+        {
+            error.add(GaveUp::UNREPEATED);
+        }
         if let Ok(response) = result {
             // Auth, below, says it on the answer; whoever is above may have said it on the request.
             let callers = request.extensions().get::<CallerCredential>().is_some()

@@ -49,7 +49,8 @@ async fn a_stream_that_is_known_to_be_too_long_is_not_kept_at_all() {
 
     // An error about it comes back too, and a success is none of its business.
     let upstream = Upstream::new([failed(ErrorKind::Connect)]);
-    assert!(upstream.call(&exact().replay_cap(4), upload(long())).await.is_err());
+    let error = upstream.call(&exact().replay_cap(4), upload(long())).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("failed on script{}", GaveUp::UNREPEATED));
     let upstream = Upstream::default();
     let answer = upstream.call(&exact().replay_cap(4), upload(long())).await.unwrap();
     assert_eq!((gave_up(&answer), should_retry(&answer)), (None, None));
