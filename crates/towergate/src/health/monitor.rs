@@ -8,7 +8,6 @@ use std::{
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until, timeout};
-use towergate_core::label::Label;
 
 use super::{
     HealthChecks,
@@ -22,6 +21,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A provider that is checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Watched {
+    /// As it is registered: two providers may go by one label.
+    pub(crate) name: String,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) checks: HealthChecks,
@@ -29,14 +30,14 @@ pub(crate) struct Watched {
 
 /// Checks whoever is in force, each at its interval; never ends.
 pub(crate) async fn watch(in_force: impl Fn() -> Vec<Watched>) {
-    let mut due: HashMap<Label, Instant> = HashMap::new();
+    let mut due: HashMap<String, Instant> = HashMap::new();
     let mut under_way = FuturesUnordered::new();
     loop {
         let (watched, now) = (in_force(), Instant::now());
-        due.retain(|name, _| watched.iter().any(|one| one.provider.name() == name));
+        due.retain(|name, _| watched.iter().any(|one| one.name == *name));
         for one in watched {
             let wait = one.checks.wait();
-            let at = due.entry(one.provider.name().clone()).or_insert(now + wait);
+            let at = due.entry(one.name.clone()).or_insert(now + wait);
             if *at <= now {
                 *at = now + wait;
                 under_way.push(check(one, *at));
@@ -52,7 +53,7 @@ pub(crate) async fn watch(in_force: impl Fn() -> Vec<Watched>) {
 
 /// Asks one provider once.
 async fn check(watched: Watched, next: Instant) {
-    let Watched { provider, vitals, checks } = watched;
+    let Watched { provider, vitals, checks, .. } = watched;
     let began = Instant::now();
     let at = SystemTime::now();
     let limit = checks.timeout.min(checks.interval);
@@ -120,7 +121,7 @@ mod tests {
     };
 
     use http::{Request, Response, StatusCode};
-    use towergate_core::Body;
+    use towergate_core::{Body, label::Label};
 
     use super::*;
     use crate::{HealthCheck, ProviderService};
@@ -172,7 +173,12 @@ mod tests {
         }));
         let vitals = Arc::new(Vitals::default());
         let checks = HealthChecks { interval: Duration::from_secs(10), ..HealthChecks::default() };
-        let watched = Watched { provider: Arc::new(scripted.clone()), vitals: Arc::clone(&vitals), checks };
+        let watched = Watched {
+            name: "a".into(),
+            provider: Arc::new(scripted.clone()),
+            vitals: Arc::clone(&vitals),
+            checks,
+        };
         let watching = tokio::spawn(watch(move || vec![watched.clone()]));
         let pass = async |seconds| tokio::time::sleep(Duration::from_secs(seconds)).await;
 
@@ -190,6 +196,30 @@ mod tests {
             scripted.0.status.store(status, Relaxed);
             pass(45).await;
             assert_eq!(vitals.is_down(), down, "{status}");
+        }
+        watching.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_that_go_by_one_label_are_both_asked() {
+        let scripted = || {
+            Shared(Arc::new(Scripted {
+                name: Label::new("openai"),
+                status: AtomicU16::new(200),
+                asked: Mutex::default(),
+            }))
+        };
+        let both = [("one", scripted()), ("other", scripted())];
+        let watched = both.clone().map(|(name, provider)| Watched {
+            name: name.into(),
+            provider: Arc::new(provider),
+            vitals: Arc::new(Vitals::default()),
+            checks: HealthChecks::default(),
+        });
+        let watching = tokio::spawn(watch(move || watched.to_vec()));
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        for (name, provider) in &both {
+            assert_eq!(provider.0.asked.lock().unwrap().len(), 1, "{name}");
         }
         watching.abort();
     }

@@ -118,8 +118,8 @@ impl Routing {
     pub(crate) fn watched(&self) -> Vec<Watched> {
         let checked = |entry: &Entry| {
             let checks = self.candidates.get(&entry.name)?.health_checks.clone()?;
-            let Entry { provider, vitals, .. } = entry.clone();
-            Some(Watched { provider, vitals, checks })
+            let Entry { name, provider, vitals } = entry.clone();
+            Some(Watched { name, provider, vitals, checks })
         };
         self.registry.entries().iter().filter_map(checked).collect()
     }
