@@ -103,14 +103,12 @@ impl Replay {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut shared = lock(&self.shared);
+        if self.is_lost(&shared) {
+            return Poll::Ready(Some(Err(ReplayLost(()).into())));
+        }
         if self.claim == 0 {
-            if !matches!(shared.state, State::Reading | State::Ended) {
-                return Poll::Ready(Some(Err(ReplayLost(()).into())));
-            }
             shared.claim += 1;
             self.claim = shared.claim;
-        } else if self.claim != shared.claim {
-            return Poll::Ready(Some(Err(ReplayLost(()).into())));
         }
 
         if let Some(chunk) = shared.chunks.get(self.next) {
@@ -151,7 +149,8 @@ impl Replay {
 
     pub(super) fn is_end_stream(&self) -> bool {
         let shared = lock(&self.shared);
-        if shared.chunks.get(self.next).is_some() {
+        // One that is lost still owes the error: taken for ended, it would be sent as an upload of nothing.
+        if self.is_lost(&shared) || shared.chunks.get(self.next).is_some() {
             return false;
         }
         match shared.state {
@@ -162,8 +161,19 @@ impl Replay {
         }
     }
 
+    /// Whether this copy cannot go on: another one took over, or what it has not sent is gone.
+    fn is_lost(&self, shared: &Shared) -> bool {
+        match self.claim {
+            0 => matches!(shared.state, State::Overflowed | State::Failed),
+            claim => claim != shared.claim,
+        }
+    }
+
     pub(super) fn size_hint(&self) -> SizeHint {
         let shared = lock(&self.shared);
+        if self.is_lost(&shared) {
+            return SizeHint::default();
+        }
         let buffered: u64 = shared.chunks.iter().skip(self.next).map(|chunk| chunk.len() as u64).sum();
         let rest = match shared.state {
             State::Reading | State::Overflowed => shared.source.size_hint(),

@@ -96,6 +96,25 @@ fn past_the_cap_the_first_attempt_goes_on_and_no_other_can() {
 }
 
 #[test]
+fn a_copy_that_is_lost_is_not_taken_for_an_empty_upload() {
+    // Past the cap, and the source is over: what the copy would have sent is gone.
+    let mut first = Body::new(http_body_util::Full::new(Bytes::from("abcdef")).map_frame(|frame| frame));
+    first = first.into_replayable(5);
+    let second = first.try_clone().unwrap();
+    assert_eq!(read(&mut first).unwrap(), b"abcdef");
+    assert!(!second.is_end_stream());
+    assert_eq!(second.size_hint().exact(), None);
+
+    // Another attempt took over, and read all of it.
+    let mut first = Body::new(http_body_util::Full::new(Bytes::from("ab"))).into_replayable(5);
+    let mut second = first.try_clone().unwrap();
+    next(&mut first).unwrap().unwrap();
+    assert!(first.is_end_stream());
+    read(&mut second).unwrap();
+    assert!(!first.is_end_stream() && second.is_end_stream());
+}
+
+#[test]
 fn pieces_are_bounded_too_and_empty_ones_are_not_kept() {
     let mut first = script(&["", "a", "", ""]).into_replayable(5);
     let mut second = first.try_clone().unwrap();
