@@ -162,6 +162,20 @@ async fn json_that_upstream_might_understand_passes() {
     }
 }
 
+/// Upstream is the judge of a name, and the head of the answer must stay one that clients can read.
+#[tokio::test]
+async fn a_model_with_a_name_of_a_megabyte_goes_through_and_is_repeated_in_no_header() {
+    let world = World::start().await;
+    for (length, repeated) in [(256, true), (257, false), (1 << 20, false)] {
+        let model = "m".repeat(length);
+        let answer = world.http1().chat(&chat(&model)).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("x-towergate-model"), repeated.then_some(&*model));
+        assert_eq!(answer.json()["model"], *model);
+    }
+    lives(&world).await;
+}
+
 #[tokio::test]
 async fn json_that_is_no_request_is_refused_with_an_envelope() {
     let world = World::start().await;

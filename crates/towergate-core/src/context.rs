@@ -112,7 +112,7 @@ pub struct Answered {
 /// Which of several candidates an answer came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served {
-    /// The model that the upstream was asked for; none where the request named none.
+    /// The model that the upstream was asked for; none where the request named none, or one that no header should hold.
     pub model: Option<HeaderValue>,
     /// How many candidates were given up before it.
     pub fallbacks: u32,

@@ -78,6 +78,18 @@ pub struct Facts {
 // === impl Facts ===
 
 impl Facts {
+    /// The longest name of a model that is repeated to people: clients choose it, and may choose a megabyte.
+    pub const MAX_SHOWN: usize = 256;
+
+    /// The model as a log line may say it: the client's own word where that is short visible ASCII, else the label.
+    #[must_use]
+    pub fn shown_model(&self) -> &str {
+        let plain = |model: &&str| {
+            model.len() <= Self::MAX_SHOWN && model.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        self.model.as_deref().filter(plain).unwrap_or(self.model_label.as_str())
+    }
+
     /// What is known from the route alone.
     #[must_use]
     pub fn of_route(route: &'static Route, model_label: Label) -> Self {

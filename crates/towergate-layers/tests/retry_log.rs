@@ -15,9 +15,21 @@ use std::{
 
 use http::{HeaderValue, Request, Response};
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use towergate_core::{Body, Error, ErrorKind, context::RequestId, label::Label};
+use towergate_core::{Body, Error, ErrorKind, Facts, Route, context::RequestId, label::Label, route::Reads};
 use towergate_layers::retry::RetryLayer;
 use tracing_subscriber::fmt::MakeWriter;
+
+static ROUTE: Route = Route {
+    name: "chat",
+    index: 0,
+    template: "",
+    reads: Reads::Json,
+    requires_model: true,
+    generates: true,
+    holds_answer: true,
+    bare: false,
+    stateless: true,
+};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -61,6 +73,10 @@ async fn attempts_and_failures_are_logged() {
     });
     let mut request = Request::new(Body::from("a prompt"));
     request.extensions_mut().insert(RequestId::new(HeaderValue::from_static("req_7")).unwrap());
+    // What a client chose makes no line unreadable, nor a line of megabytes.
+    let mut facts = Facts::of_route(&ROUTE, Label::new("other"));
+    facts.model = Some("m".repeat(100_000).into());
+    request.extensions_mut().insert(Arc::new(facts));
     let layer = RetryLayer::new().jitter(false).provider(Label::new("openai"));
     layer.layer(upstream).oneshot(request).await.unwrap();
 
@@ -77,4 +93,5 @@ async fn attempts_and_failures_are_logged() {
     );
     assert!(has(lines[4], &["DEBUG", "attempt=3"]), "{log}");
     assert!(!log.contains("a prompt"));
+    assert!(!log.contains("mmm") && log.matches("model=\"other\"").count() == 5, "{log:.2000}");
 }

@@ -9,7 +9,8 @@
 //!
 //! **Set aside.** After a 429, this key for this model: for the time that the answer asks for, else a second,
 //! and five minutes at most. After a refused credential or a used-up quota, the whole key: for a minute, or
-//! until its source gives another one. An answer that it gets meanwhile puts it back at once.
+//! until its source gives another one. An answer that it gets meanwhile puts it back at once. A model with a name
+//! longer than [`Facts::MAX_SHOWN`] counts as none, so that what is remembered stays small.
 //!
 //! **Reads** the request's model from [`Arc<Facts>`](Facts), the answer's [`Class`] and [`RetryAfter`], else its
 //! status and headers. **Writes** on the request the [`Credential`], where there are several keys; on an answer
@@ -139,7 +140,8 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let facts = request.extensions().get::<Arc<Facts>>();
-        let model = facts.and_then(|facts| facts.model.clone());
+        let model =
+            facts.and_then(|facts| facts.model.clone()).filter(|model| model.len() <= Facts::MAX_SHOWN);
         let used = self.ring.pick(model.as_deref()).map(|(key, credential)| {
             if let Some(credential) = credential {
                 request.extensions_mut().insert::<Credential>(credential);

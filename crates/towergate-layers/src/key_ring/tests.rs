@@ -158,6 +158,13 @@ async fn what_clients_name_is_remembered_within_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_of_a_megabyte_is_not_remembered() {
+    let (ring, long) = (ring(&[("a", 1.0)]), "m".repeat(1 << 20));
+    attempt(&ring, &long, 429, Some("60")).await;
+    assert!(ring.limited_until(Some(&long)).is_none() && ring.limited_until(None).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_callers_own_key_is_never_set_aside() {
     let ring = ring(&[("a", 1.0)]);
     let service = KeyRingLayer::new(ring.clone()).layer(service_fn(async |_: Request<Body>| {

@@ -53,7 +53,7 @@ where
             attempt = extensions.get::<Attempt>().map(|Attempt(number)| number.get()),
             max_attempts = self.shared.max_attempts(extensions),
             request_id = extensions.get::<RequestId>().map(RequestId::as_str),
-            model = extensions.get::<Arc<Facts>>().and_then(|facts| facts.model.as_deref()),
+            model = extensions.get::<Arc<Facts>>().map(|facts| facts.shown_model()),
             provider = self.shared.counters.provider().as_str(),
             "attempt",
         );

@@ -151,7 +151,7 @@ impl Session {
             attempt = self.attempt.get(),
             max_attempts = self.shared.max_attempts(extensions),
             request_id = extensions.get::<RequestId>().map(RequestId::as_str),
-            model = extensions.get::<Arc<Facts>>().and_then(|facts| facts.model.as_deref()),
+            model = extensions.get::<Arc<Facts>>().map(|facts| facts.shown_model()),
             provider = self.shared.counters.provider().as_str(),
             status = result.as_ref().ok().map(|response| response.status().as_u16()),
             code = error.map(Error::code),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body::Body;
 use towergate_core::{
-    Clock, Facts, Outcome,
+    Clock, Outcome,
     body::{End, Observe},
 };
 use tracing::{Span, field::display, record_all};
@@ -15,9 +15,6 @@ use crate::{
     ending::{Ending, Scope},
     report::{self, Causes},
 };
-
-/// A model's name is written as it is up to this length; longer ones are none.
-const MAX_MODEL: usize = 128;
 
 /// Fills in the span as things become known, and writes one line at the end.
 pub(super) struct Line {
@@ -45,7 +42,7 @@ impl Line {
         if let Some(facts) = self.ending.record.facts() {
             self.named = true;
             if !self.span.is_disabled() {
-                record_all!(self.span, route = facts.route.name, model = model(facts));
+                record_all!(self.span, route = facts.route.name, model = facts.shown_model());
                 self.name_client();
             }
         }
@@ -165,14 +162,6 @@ fn level(outcome: Outcome) -> Level {
         Outcome::UpstreamError | Outcome::Timeout(_) | Outcome::Truncated | Outcome::Internal => {
             Level::GaveUp
         }
-    }
-}
-
-/// What a client may choose freely must not make a log line unreadable.
-fn model(facts: &Facts) -> &str {
-    match facts.model.as_deref() {
-        Some(model) if model.len() <= MAX_MODEL && model.bytes().all(|byte| byte.is_ascii_graphic()) => model,
-        _ => facts.model_label.as_str(),
     }
 }
 

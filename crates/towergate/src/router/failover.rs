@@ -129,7 +129,7 @@ fn ask(
     let facts = request.extensions().get::<Arc<Facts>>();
     let model = match &target.upstream {
         Some(upstream) => upstream.header.clone(),
-        None => facts.and_then(|facts| HeaderValue::from_str(facts.model.as_deref()?).ok()),
+        None => facts.and_then(|facts| facts.model.as_deref()).and_then(shown),
     };
     let mut clocks = target.clocks;
     if let (true, Some(after)) = (standby && facts.is_some_and(|facts| facts.stream), target.failover_after) {
@@ -150,6 +150,11 @@ fn ask(
     }
     let signature = Signature { provider: target.label.clone(), model, renamed };
     Ok(Asked { answer: target.service.clone().oneshot(request), signature })
+}
+
+/// A name that a client made up, where a header of the answer may repeat it: clients refuse a header of a megabyte.
+fn shown(model: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(model).ok().filter(|_| model.len() <= Facts::MAX_SHOWN)
 }
 
 /// Puts the provider's own name for the model where the request names it, and into what is known of it; whether
