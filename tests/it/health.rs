@@ -124,3 +124,18 @@ async fn where_all_are_down_the_last_resort_is_asked() {
     assert_eq!(checked.http.chat(&chat("gpt-4o")).await.status, 200);
     assert_eq!(checked.gateway.health().providers.len(), 2);
 }
+
+#[tokio::test]
+async fn who_is_not_checked_any_more_is_not_down_for_ever() {
+    let checked = checked().await;
+    checked.sims[0].script_where(|parts| parts.uri.path() == "/v1/models", ["503; times=1000000"]).unwrap();
+    checked.until("down").await;
+    let routing = Routing::new(checked.gateway.registry())
+        .candidate("a", Candidate::new().priority(1))
+        .candidate("b", Candidate::new().priority(2));
+    checked.gateway.replace(Gateway::builder().routing(routing)).unwrap();
+    let report = checked.report().await;
+    assert_eq!(report["providers"][0]["state"], "healthy", "{report}");
+    let answer = checked.http.chat(&chat("gpt-4o")).await;
+    assert_eq!(answer.header("x-towergate-provider"), Some("a"));
+}

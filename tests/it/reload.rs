@@ -8,6 +8,7 @@ use std::{
 use tokio::sync::oneshot;
 use towergate::{
     config::{Live, Variables},
+    health::ProviderState,
     server::Server,
 };
 use towergate_sim::{Fault, Gate, Sim, SimServer};
@@ -117,6 +118,37 @@ async fn what_is_under_way_ends_with_the_settings_that_it_began_with() {
     gate.open();
     let answer = Answer::read(held).await;
     assert!(answer.whole && answer.text().ends_with("data: [DONE]\n\n"));
+}
+
+#[tokio::test]
+async fn what_checks_found_is_forgotten_where_they_are_turned_off() {
+    let (one, two) =
+        (SimServer::start(Sim::new()).await.unwrap(), SimServer::start(Sim::new()).await.unwrap());
+    one.sim().script_where(|parts| parts.uri.path() == "/v1/models", ["503; times=1000000"]).unwrap();
+    let text = |checks: &str| {
+        let (one, two) = (one.base_url(), two.base_url());
+        format!(
+            "providers:\n  a: {{base_url: '{one}', health_checks: {{{checks}}}}}\n  b: {{base_url: '{two}', priority: 2}}\n"
+        )
+    };
+    let often = "interval: 50ms, unhealthy_after: 1";
+    let folder = Folder::new("unchecked");
+    let (mut live, http, _stop) = serve(&folder, &text(often)).await;
+    let gateway = live.gateway();
+    let watched = gateway.clone();
+    let watching = tokio::spawn(async move { watched.watch_health().await });
+    while gateway.health().providers[0].state != ProviderState::Down {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(http.chat(&chat("gpt-4o")).await.header("x-towergate-provider"), Some("b"));
+    // Nobody will ever find it well again.
+    watching.abort();
+    for checks in ["enabled: false", often] {
+        folder.write(&text(checks));
+        assert_eq!(live.reload().await.unwrap().kept, 2);
+        assert_eq!(gateway.health().providers[0].state, ProviderState::Healthy, "{checks}");
+        assert_eq!(http.chat(&chat("gpt-4o")).await.header("x-towergate-provider"), Some("a"), "{checks}");
+    }
 }
 
 /// A folder as Kubernetes mounts a ConfigMap: the file is a link into `..data`, which is a link to a folder.

@@ -279,8 +279,8 @@ impl GatewayBuilder {
     }
 
     fn stack(&self, tunnels: &Arc<CloseTunnels>) -> Result<Current, BuildError> {
-        let routing = self.routing.as_ref().ok_or(BuildError::NoProvider)?;
-        let router = Router::new(routing, self.protocol.clone(), self.memory.clone())?;
+        let routing = self.routing.clone().ok_or(BuildError::NoProvider)?.without_old_findings();
+        let router = Router::new(&routing, self.protocol.clone(), self.memory.clone())?;
         self.timeouts.validate().map_err(BuildError::Timeouts)?;
         Ok(Current {
             service: stack::gateway(router, self, tunnels),

@@ -67,6 +67,13 @@ impl Registry {
         }
     }
 
+    /// Knows nothing of the health of these any more. A check of them that is still under way tells nobody.
+    pub(crate) fn forget_vitals(&mut self, of: impl Fn(&str) -> bool) {
+        for entry in self.entries.iter_mut().filter(|entry| of(&entry.name)) {
+            entry.vitals = Arc::default();
+        }
+    }
+
     /// The provider of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Provider>> {

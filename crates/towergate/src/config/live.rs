@@ -148,6 +148,8 @@ impl Live {
                 }
             }
         }
+        // Not what was found long ago, where they are checked again one day.
+        registry.forget_vitals(|name| config.providers().iter().any(|plan| plan.is_unchecked(name)));
         let gateway = config.gateway_of(registry.clone(), &self.variables)?;
         let gateway = (self.adjust)(&config, gateway).map_err(LiveError::Adjust)?;
         self.gateway.replace(gateway).map_err(|error: BuildError| SetUpError::from(error))?;

@@ -124,6 +124,14 @@ impl Routing {
         self.registry.entries().iter().filter_map(checked).collect()
     }
 
+    /// Forgets what checks have found of those that are not checked any more: nobody would ever correct it.
+    pub(crate) fn without_old_findings(mut self) -> Self {
+        let candidates = &self.candidates;
+        let unchecked = |name: &str| candidates.get(name).is_none_or(|one| one.health_checks.is_none());
+        self.registry.forget_vitals(unchecked);
+        self
+    }
+
     /// What a registered provider serves, and when it is chosen.
     pub fn candidate(mut self, provider: impl Into<String>, candidate: Candidate) -> Self {
         self.candidates.insert(provider.into(), candidate);
