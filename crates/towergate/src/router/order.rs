@@ -157,9 +157,9 @@ impl Survey {
         }
         // The least bad one, and nobody else: for the model, and for those that it may fall back to there. What made
         // it fail may be one of its models only.
-        let label = soonest.target.label.clone();
+        let soonest = Arc::clone(&soonest.target);
         let same = self.failing.into_iter().map(|(_, choice)| choice);
-        let mut same = same.filter(|choice| choice.target.label == label);
+        let mut same = same.filter(|choice| choice.target.is_of_the_same(&soonest));
         let Some(first) = same.next() else {
             return Err(Error::new(ErrorKind::Unavailable, "no provider serves this request"));
         };

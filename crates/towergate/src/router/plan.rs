@@ -131,7 +131,7 @@ pub(super) fn instead(table: &Table, models: &[Box<str>], stream: bool) -> Order
 /// The provider as one that serves this model: under its own name for it.
 fn named_model<'a>(table: &'a Table, name: Option<&str>, provider: &Target) -> Option<&'a Arc<Target>> {
     let targets = table.model(name)?.tiers.iter().flat_map(|tier| &tier.targets);
-    targets.into_iter().find(|target| target.label == provider.label)
+    targets.into_iter().find(|target| target.is_of_the_same(provider))
 }
 
 pub(super) fn unknown_model(name: &str) -> Error {

@@ -273,6 +273,11 @@ impl Tier {
 // === impl Target ===
 
 impl Target {
+    /// Whether both are the same registered provider. Its label does not tell: two may go by one.
+    pub(super) fn is_of_the_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.vitals, &other.vitals)
+    }
+
     /// Whether it takes requests for a model at present; `name` is what clients call it.
     pub(super) fn availability(&self, name: Option<&str>) -> Availability {
         match self.vitals.down_until() {

@@ -1,3 +1,4 @@
+mod labels;
 mod listing;
 mod named_elsewhere;
 mod turns;
