@@ -43,15 +43,14 @@ impl Balance {
             Self::Weighted(weighted) => return weighted.pick(available),
             Self::TwoChoices { by, members } => (*by, members),
         };
-        let among: Vec<usize> =
-            (0..members.len()).filter(|place| members[*place].0 > 0.0 && available(*place)).collect();
-        let (one, other) = match among[..] {
-            [] => return None,
-            [only] => return Some(only),
-            _ => {
-                let one = fastrand::usize(..among.len());
-                let other = (one + 1 + fastrand::usize(..among.len() - 1)) % among.len();
-                (among[one], among[other])
+        // What is available stays so while it is looked at: it was found out before.
+        let among = || (0..members.len()).filter(|place| members[*place].0 > 0.0 && available(*place));
+        let (one, other) = match among().count() {
+            0 | 1 => return among().next(),
+            count => {
+                let one = fastrand::usize(..count);
+                let other = (one + 1 + fastrand::usize(..count - 1)) % count;
+                (among().nth(one)?, among().nth(other)?)
             }
         };
         let cost = |place: usize| {

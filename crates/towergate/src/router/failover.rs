@@ -70,7 +70,9 @@ pub(super) async fn ask_in_turn(
     loop {
         // The lists of a refusal are those of the model that was asked for.
         let refusals = model.as_ref().filter(|_| choice.fallback.is_none());
-        let again = copy(&request);
+        // The last one gets the request itself.
+        let others_may = others.len() > 0 || refusals.is_some_and(|model| model.has_lists_of_refusals());
+        let again = if others_may { copy(&request) } else { None };
         let standing = if again.is_some() { u32::try_from(others.len()).unwrap_or(u32::MAX) } else { 0 };
         let left = table.max_attempts.saturating_sub(record.attempts()).max(1);
         let attempts = match standing {

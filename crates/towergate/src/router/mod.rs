@@ -68,7 +68,7 @@ use self::{
     failover::{Asked, Signature, ask_alone, ask_in_turn},
     models::Asks,
     plan::Plan,
-    table::Table,
+    table::{Model, Table},
 };
 #[cfg(feature = "config")]
 pub(crate) use self::{plan::MAX_CLIENT_FALLBACKS, settings::MAX_ATTEMPTS};
@@ -140,9 +140,7 @@ impl Router {
                 answer: Box::pin(models::list(shared, table, plan, request, listing)),
             });
         }
-        let has_lists =
-            |model: &table::Model| !(model.context_length.is_empty() && model.content_policy.is_empty());
-        if plan.others.len() == 0 && !plan.model.as_deref().is_some_and(has_lists) {
+        if plan.others.len() == 0 && !plan.model.as_deref().is_some_and(Model::has_lists_of_refusals) {
             let Asked { answer, signature } = ask_alone(&self.shared, &self.table, &plan.first, request)?;
             return Ok(State::Alone { answer, signature: Some(signature) });
         }

@@ -48,37 +48,52 @@ pub(super) struct Survey {
     failing: Vec<(Instant, Choice)>,
 }
 
+// === impl Choice ===
+
+impl Choice {
+    pub(super) fn new(target: &Arc<Target>, fallback: Option<&Arc<str>>) -> Self {
+        Self { target: Arc::clone(target), fallback: fallback.cloned() }
+    }
+}
+
 // === impl Order ===
 
 impl Order {
     /// How many can still be asked.
     pub(super) fn len(&self) -> usize {
-        let of_group = |group: &Group| match group {
-            Group::One(_) => 1,
-            Group::Tier { places, .. } => places.len(),
-        };
-        self.groups.iter().map(of_group).sum()
+        self.groups.iter().map(Group::len).sum()
     }
 
     /// Whoever is asked next.
     pub(super) fn next(&mut self) -> Option<Choice> {
-        let (choice, left) = match self.groups.front_mut()? {
-            Group::One(choice) => (choice.clone(), false),
-            Group::Tier { model, tier, fallback, places, begun } => {
-                let tier = &model.tiers[*tier];
+        let (choice, left) = match self.groups.pop_front()? {
+            Group::One(choice) => (choice, None),
+            Group::Tier { model, tier: at, fallback, mut places, begun } => {
+                let tier = &model.tiers[at];
                 let picked =
-                    if *begun { None } else { tier.pick(|place| places.contains(&place), self.stream) };
-                let at = picked.and_then(|picked| places.iter().position(|place| *place == picked));
-                *begun = true;
-                let place = places.remove(at.unwrap_or(0));
-                let target = Arc::clone(&tier.targets[place]);
-                (Choice { target, fallback: fallback.clone() }, !places.is_empty())
+                    if begun { None } else { tier.pick(|place| places.contains(&place), self.stream) };
+                let picked = picked.and_then(|picked| places.iter().position(|place| *place == picked));
+                let place = places.remove(picked.unwrap_or(0));
+                let choice = Choice::new(&tier.targets[place], fallback.as_ref());
+                let left = Group::Tier { model, tier: at, fallback, places, begun: true };
+                (choice, Some(left).filter(|left| left.len() > 0))
             }
         };
-        if !left {
-            self.groups.pop_front();
+        if let Some(left) = left {
+            self.groups.push_front(left);
         }
         Some(choice)
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Tier { places, .. } => places.len(),
+        }
     }
 }
 
@@ -90,45 +105,39 @@ impl Survey {
     }
 
     /// Looks at those that serve a model, which clients call `name`.
-    pub(super) fn add(&mut self, model: &Arc<Model>, fallback: Option<&str>, name: Option<&str>) {
+    pub(super) fn add(&mut self, model: &Arc<Model>, fallback: Option<&Arc<str>>, name: Option<&str>) {
         for (at, tier) in model.tiers.iter().enumerate() {
-            let fallback = || fallback.map(Into::into);
             if let [target] = &tier.targets[..] {
-                if let Some(choice) = self.ready(target, name, fallback()) {
-                    self.order.groups.push_back(Group::One(choice));
+                if self.is_ready(target, fallback, name) {
+                    self.order.groups.push_back(Group::One(Choice::new(target, fallback)));
                 }
                 continue;
             }
             let mut places = Vec::with_capacity(tier.targets.len());
             for (place, target) in tier.targets.iter().enumerate() {
-                places.extend(self.ready(target, name, fallback()).map(|_| place));
+                if self.is_ready(target, fallback, name) {
+                    places.push(place);
+                }
             }
             if !places.is_empty() {
-                let model = Arc::clone(model);
-                let group = Group::Tier { model, tier: at, fallback: fallback(), places, begun: false };
-                self.order.groups.push_back(group);
+                let (model, fallback) = (Arc::clone(model), fallback.cloned());
+                self.order.groups.push_back(Group::Tier { model, tier: at, fallback, places, begun: false });
             }
         }
     }
 
-    /// The target as one to ask, where it is ready; else it is noted.
-    fn ready(
-        &mut self,
-        target: &Arc<Target>,
-        name: Option<&str>,
-        fallback: Option<Arc<str>>,
-    ) -> Option<Choice> {
-        let choice = Choice { target: Arc::clone(target), fallback };
+    /// Whether a target can be asked; else it is noted.
+    fn is_ready(&mut self, target: &Arc<Target>, fallback: Option<&Arc<str>>, name: Option<&str>) -> bool {
         match target.availability(name) {
-            Availability::Ready => return Some(choice),
+            Availability::Ready => return true,
             Availability::Limited(until) => {
                 if self.limited.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
-                    self.limited = Some((until, choice));
+                    self.limited = Some((until, Choice::new(target, fallback)));
                 }
             }
-            Availability::Until(until) => self.failing.push((until, choice)),
+            Availability::Until(until) => self.failing.push((until, Choice::new(target, fallback))),
         }
-        None
+        false
     }
 
     /// Those that are ready.

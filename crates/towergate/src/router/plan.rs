@@ -59,24 +59,19 @@ impl Plan {
 
         let mut survey = Survey::new(facts.is_some_and(|facts| facts.stream));
         survey.add(model, None, name);
-        let mut fall_back = |fallback: &str| {
-            if let Some(other) = table.model(Some(fallback)) {
-                survey.add(other, Some(fallback), Some(fallback));
-            }
-        };
         match (name, named_fallbacks(table, request)?) {
             (Some(name), Some(named)) => {
-                named.into_iter().filter(|fallback| *fallback != name).for_each(fall_back);
+                let others = named.into_iter().filter(|fallback| *fallback != name);
+                fall_back(table, &mut survey, others.map(Into::into));
             }
-            _ => model.fallbacks.iter().for_each(|fallback| fall_back(fallback)),
+            _ => fall_back(table, &mut survey, model.fallbacks.iter().map(Arc::clone)),
         }
         let (first, others) = survey.finish(table.last_resort)?;
         Ok(Self { first, others, model: Some(Arc::clone(model)) })
     }
 
     fn only(target: &Arc<Target>) -> Self {
-        let first = Choice { target: Arc::clone(target), fallback: None };
-        Self { first, others: Order::default(), model: None }
+        Self { first: Choice::new(target, None), others: Order::default(), model: None }
     }
 }
 
@@ -118,14 +113,18 @@ fn named_fallbacks<'a>(table: &Table, request: &'a Request<Body>) -> Result<Opti
 }
 
 /// The models of a refusal's list, as candidates.
-pub(super) fn instead(table: &Table, models: &[Box<str>], stream: bool) -> Order {
+pub(super) fn instead(table: &Table, models: &[Arc<str>], stream: bool) -> Order {
     let mut survey = Survey::new(stream);
+    fall_back(table, &mut survey, models.iter().map(Arc::clone));
+    survey.into_order()
+}
+
+fn fall_back(table: &Table, survey: &mut Survey, models: impl Iterator<Item = Arc<str>>) {
     for name in models {
-        if let Some(model) = table.model(Some(name)) {
-            survey.add(model, Some(name), Some(name));
+        if let Some(model) = table.model(Some(&name)) {
+            survey.add(model, Some(&name), Some(&name));
         }
     }
-    survey.into_order()
 }
 
 /// The provider as one that serves this model: under its own name for it.

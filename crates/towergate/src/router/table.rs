@@ -36,9 +36,9 @@ pub(super) struct Table {
 pub(super) struct Model {
     /// By priority.
     pub(super) tiers: Vec<Tier>,
-    pub(super) fallbacks: Box<[Box<str>]>,
-    pub(super) context_length: Box<[Box<str>]>,
-    pub(super) content_policy: Box<[Box<str>]>,
+    pub(super) fallbacks: Box<[Arc<str>]>,
+    pub(super) context_length: Box<[Arc<str>]>,
+    pub(super) content_policy: Box<[Arc<str>]>,
 }
 
 /// Those of one priority.
@@ -128,7 +128,7 @@ impl Table {
         }
         names.extend(lists.into_iter().flat_map(|list| list.keys().map(String::as_str)));
 
-        let list = |all: &HashMap<String, Vec<String>>, name: &str| -> Box<[Box<str>]> {
+        let list = |all: &HashMap<String, Vec<String>>, name: &str| -> Box<[Arc<str>]> {
             all.get(name).into_iter().flatten().map(|other| other.as_str().into()).collect()
         };
         let mut models = HashMap::new();
@@ -197,6 +197,11 @@ impl Table {
 // === impl Model ===
 
 impl Model {
+    /// Whether a refusal of it may lead to another model.
+    pub(super) fn has_lists_of_refusals(&self) -> bool {
+        !(self.context_length.is_empty() && self.content_policy.is_empty())
+    }
+
     fn owner(&self) -> &str {
         let first = self.tiers.first().and_then(|tier| tier.targets.first());
         first.map_or("", |target| target.label.as_str())
