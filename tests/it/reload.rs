@@ -49,7 +49,8 @@ async fn serve(folder: &Folder, text: &str) -> (Live, Http, oneshot::Sender<()>)
 }
 
 async fn listen(live: &Live) -> (Http, oneshot::Sender<()>) {
-    let server = Server::builder().listen(([127, 0, 0, 1], 0).into()).bind(live.gateway()).await.unwrap();
+    let server = Server::builder().listen(([127, 0, 0, 1], 0).into()).health(live.gateway());
+    let server = server.bind(live.gateway()).await.unwrap();
     let http = Http::new(format!("http://{}", server.local_addr()), false);
     let (stop, stopped) = oneshot::channel();
     tokio::spawn(server.serve(async {
@@ -148,6 +149,21 @@ async fn what_checks_found_is_forgotten_where_they_are_turned_off() {
         assert_eq!(live.reload().await.unwrap().kept, 2);
         assert_eq!(gateway.health().providers[0].state, ProviderState::Healthy, "{checks}");
         assert_eq!(http.chat(&chat("gpt-4o")).await.header("x-towergate-provider"), Some("a"), "{checks}");
+    }
+}
+
+#[tokio::test]
+async fn client_keys_that_come_and_go_hide_and_show_the_operators_paths() {
+    let upstream = SimServer::start(Sim::new()).await.unwrap();
+    let text = |keys: &str| format!("providers: {{a: {{base_url: '{}'}}}}\n{keys}", upstream.base_url());
+    let folder = Folder::new("keys");
+    let (mut live, http, _stop) = serve(&folder, &text("")).await;
+    assert_eq!(http.get("/health").await.status, 200);
+    for (keys, shown) in [("client_keys: {me: {key: right}}", 401), ("", 200)] {
+        folder.write(&text(keys));
+        live.reload().await.unwrap();
+        assert_eq!(http.get("/health").await.status, shown, "{keys:?}");
+        assert_eq!(http.get("/healthz").await.status, 200, "{keys:?}");
     }
 }
 

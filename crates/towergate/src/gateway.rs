@@ -64,6 +64,7 @@ struct Current {
     service: GatewayService,
     registry: Registry,
     watched: Vec<Watched>,
+    asks_for_keys: bool,
     generation: u64,
 }
 
@@ -134,6 +135,12 @@ impl Gateway {
             .map(|Entry { name, provider, vitals }| ProviderReport::of(name, &**provider, vitals))
             .collect();
         HealthReport::new(providers, self.shared.reload.load().as_deref().cloned())
+    }
+
+    /// Whether clients must present a key, as the settings in force are; see [`GatewayBuilder::client_keys`].
+    #[must_use]
+    pub fn asks_for_keys(&self) -> bool {
+        self.shared.current.load().asks_for_keys
     }
 
     /// Asks the providers that have [health checks](crate::Candidate::health_checks) for their models, each at its
@@ -286,6 +293,7 @@ impl GatewayBuilder {
             service: stack::gateway(router, self, tunnels),
             registry: routing.registry().clone(),
             watched: routing.watched(),
+            asks_for_keys: self.client_keys.is_some(),
             generation: 0,
         })
     }

@@ -20,8 +20,7 @@ pub(crate) async fn run(args: DemoArgs, matches: &ArgMatches) -> Result<ExitCode
     let provider = OpenAiProvider::from_env().await?.name("simulated-openai").base_url(&sim.base_url());
     let gateway = Gateway::builder().provider(provider.api_key("demo-key")?.build()?);
     let gateway = settings::limited(&GivenKeys::read(&args.server).await?, &plan, gateway)?.build()?;
-    let guarded = settings::has_client_keys(&args.server);
-    let code = serve::start(&plan, gateway, guarded, |url| {
+    let code = serve::start(&plan, gateway, |url| {
         println!(
             "
 In front of a simulated OpenAI: no key, no cost, always the same answers. Try it:

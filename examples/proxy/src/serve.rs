@@ -33,7 +33,7 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
         let provider = settings::provider(&args.upstream).await?.build()?;
         let keys = GivenKeys::read(&args.server).await?;
         let gateway = settings::limited(&keys, &plan, Gateway::builder().provider(provider))?;
-        return start(&plan, gateway.build()?, settings::has_client_keys(&args.server), |_| ()).await;
+        return start(&plan, gateway.build()?, |_| ()).await;
     };
     if settings::says_anything(&args.upstream) {
         return Err(format!(
@@ -69,20 +69,19 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
     let watched = gateway.clone();
     let watching = tokio::spawn(async move { watched.watch_health().await });
     let following = tokio::spawn(live.follow(async move || hangups.next().await));
-    let code = start(&plan, gateway, guarded, |_| ()).await;
+    let code = start(&plan, gateway, |_| ()).await;
     following.abort();
     watching.abort();
     code
 }
 
-/// Serves until a signal comes; `ready` is told the URL. `guarded`: clients must show a key.
+/// Serves until a signal comes; `ready` is told the URL.
 pub(crate) async fn start(
     plan: &ServerPlan,
     gateway: Gateway,
-    guarded: bool,
     ready: impl FnOnce(&str),
 ) -> Result<ExitCode, Error> {
-    let mut server = settings::server(plan, guarded)?;
+    let mut server = settings::server(plan)?;
     // Opened after the recorder stands: it counts.
     let tls = match plan.tls()? {
         Some(files) => {
@@ -103,7 +102,7 @@ pub(crate) async fn start(
             }
         });
     }
-    settings::warn_if_open(plan.listen.value, guarded);
+    settings::warn_if_open(plan.listen.value, gateway.asks_for_keys());
     let server = server.health(gateway.clone()).bind(gateway).await?;
     // Before anybody can know that it runs: a signal that comes early must not be missed, nor a second
     // one that comes while the first is being acted on.

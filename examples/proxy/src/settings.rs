@@ -171,14 +171,15 @@ pub(crate) fn has_client_keys(args: &ServerArgs) -> bool {
         || std::env::var("TOWERGATE_CLIENT_KEYS").is_ok_and(|keys| !keys.trim().is_empty())
 }
 
-/// The server. Where strangers may reach the listener, only `/healthz` and `/readyz` are public.
-pub(crate) fn server(plan: &ServerPlan, guarded: bool) -> Result<ServerBuilder, Error> {
+/// The server. Where strangers may reach the listener, only `/healthz` and `/readyz` are public; so they are while
+/// there are client keys, which the server sees to.
+pub(crate) fn server(plan: &ServerPlan) -> Result<ServerBuilder, Error> {
     Ok(Server::builder()
         .listen(plan.listen.value)
         .admin_listen(plan.admin_listen.value)
         .drain_delay(plan.drain_delay.value)
         .drain_timeout(plan.drain_timeout.value)
-        .public_metrics(!guarded && is_loopback(plan.listen.value))
+        .public_metrics(is_loopback(plan.listen.value))
         .metrics(telemetry::install_metrics()?))
 }
 

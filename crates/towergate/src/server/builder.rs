@@ -124,8 +124,9 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether `/metrics` and `/health` are served beside the API. Default true; turn it off where strangers reach
-    /// the listener, and use [`admin_listen`](Self::admin_listen).
+    /// Whether `/metrics` and `/health` are served beside the API; they never are while the gateway of
+    /// [`health`](Self::health) [asks for keys](Gateway::asks_for_keys). Default true; turn it off where strangers
+    /// reach the listener, and use [`admin_listen`](Self::admin_listen).
     pub fn public_metrics(mut self, public: bool) -> Self {
         self.public_metrics = public;
         self

@@ -21,6 +21,8 @@ pub(super) struct Surface<S> {
     inner: S,
     drain: Drain,
     shown: Shown,
+    /// Among strangers: while the gateway asks for keys, nothing is shown.
+    among_clients: bool,
 }
 
 /// What operators see beside whether the process lives and is ready; what is not there is a path like any other.
@@ -38,14 +40,19 @@ pub(super) struct Nothing;
 
 impl<S> Surface<S> {
     pub(super) fn new(inner: S, drain: Drain, shown: Shown) -> Self {
-        Self { inner, drain, shown }
+        Self { inner, drain, shown, among_clients: true }
+    }
+
+    /// Asked anew each time: a reload may bring keys, or take them away.
+    fn is_hidden(&self) -> bool {
+        self.among_clients && self.shown.health.as_ref().is_some_and(Gateway::asks_for_keys)
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         let of_api = match request.uri().path() {
             "/healthz" | "/readyz" => false,
-            "/metrics" => self.shown.metrics.is_none(),
-            "/health" => self.shown.health.is_none(),
+            "/metrics" => self.shown.metrics.is_none() || self.is_hidden(),
+            "/health" => self.shown.health.is_none() || self.is_hidden(),
             _ => true,
         };
         if of_api {
@@ -73,7 +80,7 @@ impl<S> Surface<S> {
 
 impl Surface<Nothing> {
     pub(super) fn admin(drain: Drain, shown: Shown) -> Self {
-        Self { inner: Nothing, drain, shown }
+        Self { inner: Nothing, drain, shown, among_clients: false }
     }
 }
 
