@@ -1,15 +1,13 @@
 //! [`EventsBody`]: a stream of events, read as it passes.
 
 use std::{
-    collections::VecDeque,
     ops::Range,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use bytes::{Buf as _, Bytes};
-use http::HeaderMap;
+use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use towergate_core::{Body, BoxError, Error, ErrorKind, StreamState};
@@ -17,7 +15,8 @@ use towergate_core::{Body, BoxError, Error, ErrorKind, StreamState};
 use super::{
     AFTER_END, AFTER_FINISH, MAX_COMMENTS, Malformed, Provider,
     judge::{Judge, Verdict},
-    strip::{Strip, data_line, strip},
+    pieces::Pieces,
+    strip::{Strip, strip},
 };
 use crate::{
     api::Api,
@@ -37,12 +36,10 @@ pub(super) struct EventsBody {
     provider: Provider,
     reader: SseReader,
     judge: Judge,
-    /// Pieces to be handed on.
-    out: VecDeque<Piece>,
+    /// To be handed on.
+    out: Pieces,
     /// Whether bytes of the unfinished event were handed on, it being too long to be held back.
     flowing: bool,
-    /// The LF that may come next belongs to an event that was left out.
-    drops_lf: bool,
     /// Bytes of events without data, since the last that had some.
     comments: u64,
     /// `[DONE]` has come; what follows is passed, and not judged.
@@ -51,17 +48,6 @@ pub(super) struct EventsBody {
     end: Option<End>,
     /// Runs while the upstream is silent though the stream is complete.
     silence: Option<Pin<Box<Sleep>>>,
-}
-
-struct Piece {
-    what: What,
-    /// Whether an event is unfinished behind it.
-    mid_event: bool,
-}
-
-enum What {
-    Data(Bytes),
-    Trailers(HeaderMap),
 }
 
 enum End {
@@ -104,9 +90,8 @@ impl EventsBody {
             provider,
             reader: SseReader::new(),
             judge: Judge::new(api, choices),
-            out: VecDeque::new(),
+            out: Pieces::default(),
             flowing: false,
-            drops_lf: false,
             comments: 0,
             done: false,
             end: None,
@@ -120,7 +105,7 @@ impl EventsBody {
             return;
         }
         if self.done {
-            return self.push(frame, false);
+            return self.out.push(frame, false);
         }
         // Bytes before `kept` were dealt with; the next event begins, in this frame, at `at`.
         let (mut kept, mut at) = (0, 0);
@@ -145,34 +130,34 @@ impl EventsBody {
             if straddles {
                 let bytes = self.reader.take_bytes();
                 match &fate {
-                    _ if self.flowing => self.push(frame.slice(..at), false),
-                    Fate::Drop => self.drop_event(&bytes),
+                    _ if self.flowing => self.out.push(frame.slice(..at), false),
+                    Fate::Drop => self.out.drop_event(&bytes),
                     Fate::End(_) => {}
-                    Fate::PassStripped(range) => self.push_stripped(&bytes, range),
-                    Fate::Pass | Fate::PassAll | Fate::PassAndEnd(_) => self.push(bytes, false),
+                    Fate::PassStripped(range) => self.out.push_stripped(&bytes, range),
+                    Fate::Pass | Fate::PassAll | Fate::PassAndEnd(_) => self.out.push(bytes, false),
                 }
                 self.flowing = false;
                 kept = at;
             }
             match fate {
                 Fate::Drop if kept < at => {
-                    self.push(frame.slice(kept..begin), false);
-                    self.drop_event(&frame[begin..at]);
+                    self.out.push(frame.slice(kept..begin), false);
+                    self.out.drop_event(&frame[begin..at]);
                     kept = at;
                 }
                 Fate::PassStripped(range) if kept < at => {
-                    self.push(frame.slice(kept..begin), false);
-                    self.push_stripped(&frame.slice(begin..at), &range);
+                    self.out.push(frame.slice(kept..begin), false);
+                    self.out.push_stripped(&frame.slice(begin..at), &range);
                     kept = at;
                 }
                 Fate::Pass | Fate::Drop | Fate::PassStripped(_) => {}
-                Fate::PassAll => return self.push(frame.slice(kept..), false),
+                Fate::PassAll => return self.out.push(frame.slice(kept..), false),
                 Fate::PassAndEnd(error) => {
-                    self.push(frame.slice(kept..at), false);
+                    self.out.push(frame.slice(kept..at), false);
                     return self.cut(error.into());
                 }
                 Fate::End(error) => {
-                    self.push(frame.slice(kept..begin.max(kept)), false);
+                    self.out.push(frame.slice(kept..begin.max(kept)), false);
                     return self.cut(error.into());
                 }
             }
@@ -185,17 +170,17 @@ impl EventsBody {
         // What nobody judges need not be held back.
         let may_hold = self.api != Api::Other && pending <= EVENT_CAP as u64;
         if may_hold || pending == 0 {
-            return self.push(frame.slice(kept..begin), false);
+            return self.out.push(frame.slice(kept..begin), false);
         }
         if !self.flowing {
             self.flowing = true;
             let before = pending.saturating_sub((frame.len() - begin) as u64);
             if let Ok(before @ 1..) = usize::try_from(before) {
                 let held = self.reader.take_bytes();
-                self.push(held.slice(..before.min(held.len())), true);
+                self.out.push(held.slice(..before.min(held.len())), true);
             }
         }
-        self.push(frame.slice(kept..), true);
+        self.out.push(frame.slice(kept..), true);
     }
 
     /// Notes what an event says, and decides what becomes of it.
@@ -288,7 +273,7 @@ impl EventsBody {
                 return self.cut(self.truncated().into());
             }
             if self.api.ends_with_done() && !self.done {
-                self.push(DONE, false);
+                self.out.push(DONE, false);
             }
         }
         self.end = Some(End::Clean);
@@ -316,8 +301,8 @@ impl EventsBody {
                     (true, true) => b"\n",
                     (true, false) => b"\n\n",
                 };
-                self.push(bytes, false);
-                self.push(Bytes::from_static(blank), false);
+                self.out.push(bytes, false);
+                self.out.push(Bytes::from_static(blank), false);
             }
         }
         if let Fate::PassAndEnd(error) | Fate::End(error) = fate {
@@ -354,39 +339,6 @@ impl EventsBody {
         let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(patience)));
         silence.as_mut().poll(cx).is_ready()
     }
-
-    /// An event without these bytes of its data. One whose data has several lines stays as it is: such a server
-    /// is none that writes a usage which nobody asked it for.
-    fn push_stripped(&mut self, event: &Bytes, range: &Range<usize>) {
-        match data_line(event) {
-            Some(data) => {
-                self.push(event.slice(..data.start + range.start), true);
-                self.push(event.slice(data.start + range.end..), false);
-            }
-            None => self.push(event.clone(), false),
-        }
-    }
-
-    /// Leaves an event out, and nothing else: where a CRLF was split between two frames, its LF stands at the
-    /// beginning of the event behind it.
-    fn drop_event(&mut self, event: &[u8]) {
-        if event.first() == Some(&b'\n') {
-            self.push(Bytes::from_static(b"\n"), false);
-        }
-        self.drops_lf = event.last() == Some(&b'\r');
-    }
-
-    fn push(&mut self, mut bytes: Bytes, mid_event: bool) {
-        if bytes.is_empty() {
-            return;
-        }
-        if std::mem::take(&mut self.drops_lf) && bytes.first() == Some(&b'\n') {
-            bytes.advance(1);
-        }
-        if !bytes.is_empty() {
-            self.out.push_back(Piece { what: What::Data(bytes), mid_event });
-        }
-    }
 }
 
 impl http_body::Body for EventsBody {
@@ -399,12 +351,9 @@ impl http_body::Body for EventsBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         loop {
-            if let Some(piece) = this.out.pop_front() {
-                this.state.set_mid_event(piece.mid_event);
-                return Poll::Ready(Some(Ok(match piece.what {
-                    What::Data(bytes) => Frame::data(bytes),
-                    What::Trailers(trailers) => Frame::trailers(trailers),
-                })));
+            if let Some((frame, mid_event)) = this.out.next() {
+                this.state.set_mid_event(mid_event);
+                return Poll::Ready(Some(Ok(frame)));
             }
             match this.end.take() {
                 None => {}
@@ -427,8 +376,8 @@ impl http_body::Body for EventsBody {
                     }
                     Err(frame) => {
                         this.finish();
-                        if let (Some(End::Clean), Ok(trailers)) = (&this.end, frame.into_trailers()) {
-                            this.out.push_back(Piece { what: What::Trailers(trailers), mid_event: false });
+                        if let Some(End::Clean) = &this.end {
+                            this.out.push_frame(frame);
                         }
                     }
                 },

@@ -76,6 +76,7 @@
 mod document;
 mod events;
 mod judge;
+mod pieces;
 mod strip;
 mod usage;
 

@@ -1,0 +1,66 @@
+//! [`Pieces`]: what goes on of a stream, in order.
+
+use std::{collections::VecDeque, ops::Range};
+
+use bytes::{Buf as _, Bytes};
+use http_body::Frame;
+
+use super::strip::data_line;
+
+/// What is to be handed on, each piece with whether an event is unfinished behind it.
+#[derive(Default)]
+pub(super) struct Pieces {
+    waiting: VecDeque<(Frame<Bytes>, bool)>,
+    /// The LF that may come next belongs to an event that was left out.
+    drops_lf: bool,
+}
+
+// === impl Pieces ===
+
+impl Pieces {
+    pub(super) fn next(&mut self) -> Option<(Frame<Bytes>, bool)> {
+        self.waiting.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn push(&mut self, mut bytes: Bytes, mid_event: bool) {
+        if bytes.is_empty() {
+            return;
+        }
+        if std::mem::take(&mut self.drops_lf) && bytes.first() == Some(&b'\n') {
+            bytes.advance(1);
+        }
+        if !bytes.is_empty() {
+            self.waiting.push_back((Frame::data(bytes), mid_event));
+        }
+    }
+
+    /// Trailers, behind everything.
+    pub(super) fn push_frame(&mut self, frame: Frame<Bytes>) {
+        self.waiting.push_back((frame, false));
+    }
+
+    /// An event without these bytes of its data. One whose data has several lines stays as it is: such a server
+    /// is none that writes a usage which nobody asked it for.
+    pub(super) fn push_stripped(&mut self, event: &Bytes, range: &Range<usize>) {
+        match data_line(event) {
+            Some(data) => {
+                self.push(event.slice(..data.start + range.start), true);
+                self.push(event.slice(data.start + range.end..), false);
+            }
+            None => self.push(event.clone(), false),
+        }
+    }
+
+    /// Leaves an event out, and nothing else: where a CRLF was split between two frames, its LF stands at the
+    /// beginning of the event behind it.
+    pub(super) fn drop_event(&mut self, event: &[u8]) {
+        if event.first() == Some(&b'\n') {
+            self.push(Bytes::from_static(b"\n"), false);
+        }
+        self.drops_lf = event.last() == Some(&b'\r');
+    }
+}
