@@ -33,6 +33,8 @@
 //!   `[DONE]` or the terminal event of Responses, speech or a transcription has come, the upstream has [`AFTER_END`] to
 //!   end the body, so that its connection can be used again; after a `finish_reason`, or the last state of a run, it has
 //!   [`AFTER_FINISH`] to send usage and `[DONE]`. An upstream that just stays silent then keeps no client waiting.
+//! * Of an event that is longer than [`EVENT_CAP`](crate::sse::EVENT_CAP) and comes in pieces only the beginning is
+//!   read: where its choice may have finished behind that, `[DONE]` says whether it has.
 //! * **Cut**: the stream ends before that, with or without `[DONE]`, or the document ends too early:
 //!   [`ErrorKind::Truncated`]. The body inside failed: its own error, else
 //!   [`ErrorKind::Connection`].

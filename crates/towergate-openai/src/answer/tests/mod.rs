@@ -1,5 +1,6 @@
 mod documents;
 mod endings;
+mod huge;
 
 use std::{
     pin::Pin,
