@@ -9,7 +9,8 @@
 //!
 //! Both are strict about the structure, so that they can't disagree with the reader behind them
 //! about what belongs where. They leave to that reader what has no bearing on it: invalid UTF-8 and
-//! lone surrogates inside strings, the size of numbers, `NaN` and `Infinity` (which Python writes).
+//! lone surrogates inside strings, the size of numbers, `NaN`, `Infinity` and
+//! `-Infinity` (which Python writes: logprobs hold them).
 //! Nesting may be as deep as it likes: it costs one bit a level, and no recursion.
 
 mod document;

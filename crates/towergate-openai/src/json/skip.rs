@@ -90,6 +90,7 @@ impl Skip {
                 }
                 State::Number(number) => match number.then(byte) {
                     Some(next) => State::Number(next),
+                    None if number == Number::Minus && byte == b'I' => State::Word(Word::Infinity, 1),
                     None if number.may_end() => {
                         self.state = self.after_value();
                         continue;

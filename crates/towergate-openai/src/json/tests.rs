@@ -24,6 +24,7 @@ fn the_grammar_is_strict_about_structure() {
         "null",
         "NaN",
         "Infinity",
+        "[-Infinity,1]",
         r#"{"a":[1,{"b":null}],"c":"\u00e9\"\\"}"#,
         "\u{feff}{}",
         "[[[]],[{}]]",
@@ -47,6 +48,9 @@ fn the_grammar_is_strict_about_structure() {
         "+1",
         "[1e]",
         "tru3",
+        "-NaN",
+        "-infinity",
+        "--Infinity",
         "[}",
         "{]",
         "\"\n\"",
@@ -59,7 +63,7 @@ fn the_grammar_is_strict_about_structure() {
     ] {
         assert_eq!(skips(bad.as_bytes()), Err(Fault::Malformed), "{bad}");
     }
-    for cut in ["", " ", "{", "[1", r#"{"a""#, r#"{"a":"#, "\"abc", "\"\\", "-", "1.", "tru", "[[]"] {
+    for cut in ["", " ", "{", "[1", r#"{"a""#, r#"{"a":"#, "\"abc", "\"\\", "-", "1.", "tru", "-Inf", "[[]"] {
         assert_eq!(skips(cut.as_bytes()).unwrap_err(), Fault::End, "{cut}");
     }
     assert_eq!(skips(b"[\"\xff\xfe\"]"), Ok(()));
