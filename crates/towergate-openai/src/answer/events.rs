@@ -1,7 +1,6 @@
 //! [`EventsBody`]: a stream of events, read as it passes.
 
 use std::{
-    ops::Range,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -15,8 +14,8 @@ use towergate_core::{Body, BoxError, Error, ErrorKind, StreamState};
 use super::{
     AFTER_END, AFTER_FINISH, MAX_COMMENTS, Malformed, Provider,
     judge::{Judge, Verdict},
-    pieces::Pieces,
-    strip::{Strip, strip},
+    pieces::{Fate, Pieces},
+    strip::strip_event,
 };
 use crate::{
     api::Api,
@@ -53,20 +52,6 @@ pub(super) struct EventsBody {
 enum End {
     Clean,
     Failed(BoxError),
-}
-
-/// What becomes of the event just read.
-enum Fate {
-    Pass,
-    Drop,
-    /// It passes without the usage in it.
-    PassStripped(Range<usize>),
-    /// It passes, and the rest unread with it.
-    PassAll,
-    /// It passes; the stream ends behind it.
-    PassAndEnd(Error),
-    /// The stream ends before it.
-    End(Error),
 }
 
 // === impl EventsBody ===
@@ -121,12 +106,8 @@ impl EventsBody {
                 self.state.set_ids();
             }
             let verdict = self.judge.judge(&event);
-            let strip = self.strips_usage.then(|| event.data.filter(|_| !event.is_cut).map(strip));
-            let fate = match (self.decide(verdict, has_data), strip.flatten()) {
-                (Fate::Pass, Some(Strip::Event)) => Fate::Drop,
-                (Fate::Pass, Some(Strip::Bytes(range))) => Fate::PassStripped(range),
-                (fate, _) => fate,
-            };
+            let strip = strip_event(&event, self.strips_usage);
+            let fate = self.decide(verdict, has_data).stripped(strip);
             if straddles {
                 let bytes = self.reader.take_bytes();
                 match &fate {
@@ -288,19 +269,24 @@ impl EventsBody {
         let verdict = self.judge.judge(&event);
         // A tail that is no JSON was cut, whatever is done with those amid good ones.
         let is_cut = verdict == Verdict::Malformed;
-        let fate = self.decide(verdict, has_data);
+        let strip = strip_event(&event, self.strips_usage);
+        let fate = self.decide(verdict, has_data).stripped(strip);
         if is_cut {
             return;
         }
         let bytes = self.reader.take_bytes();
-        match fate {
+        let blank: &'static [u8] = match (has_data, bytes.ends_with(b"\n")) {
+            (false, _) => b"",
+            (true, true) => b"\n",
+            (true, false) => b"\n\n",
+        };
+        match &fate {
             Fate::Drop | Fate::End(_) => {}
-            Fate::Pass | Fate::PassStripped(_) | Fate::PassAll | Fate::PassAndEnd(_) => {
-                let blank: &'static [u8] = match (has_data, bytes.ends_with(b"\n")) {
-                    (false, _) => b"",
-                    (true, true) => b"\n",
-                    (true, false) => b"\n\n",
-                };
+            Fate::PassStripped(range) => {
+                self.out.push_stripped(&bytes, range);
+                self.out.push(Bytes::from_static(blank), false);
+            }
+            Fate::Pass | Fate::PassAll | Fate::PassAndEnd(_) => {
                 self.out.push(bytes, false);
                 self.out.push(Bytes::from_static(blank), false);
             }

@@ -1,11 +1,12 @@
-//! [`Pieces`]: what goes on of a stream, in order.
+//! [`Fate`] and [`Pieces`]: what becomes of each event, and what goes on of a stream, in order.
 
 use std::{collections::VecDeque, ops::Range};
 
 use bytes::{Buf as _, Bytes};
 use http_body::Frame;
+use towergate_core::Error;
 
-use super::strip::data_line;
+use super::strip::{Strip, data_line};
 
 /// What is to be handed on, each piece with whether an event is unfinished behind it.
 #[derive(Default)]
@@ -13,6 +14,20 @@ pub(super) struct Pieces {
     waiting: VecDeque<(Frame<Bytes>, bool)>,
     /// The LF that may come next belongs to an event that was left out.
     drops_lf: bool,
+}
+
+/// What becomes of the event just read.
+pub(super) enum Fate {
+    Pass,
+    Drop,
+    /// It passes without the usage in it.
+    PassStripped(Range<usize>),
+    /// It passes, and the rest unread with it.
+    PassAll,
+    /// It passes; the stream ends behind it.
+    PassAndEnd(Error),
+    /// The stream ends before it.
+    End(Error),
 }
 
 // === impl Pieces ===
@@ -62,5 +77,18 @@ impl Pieces {
             self.push(Bytes::from_static(b"\n"), false);
         }
         self.drops_lf = event.last() == Some(&b'\r');
+    }
+}
+
+// === impl Fate ===
+
+impl Fate {
+    /// What passes goes without the usage in it.
+    pub(super) fn stripped(self, strip: Strip) -> Self {
+        match (self, strip) {
+            (Self::Pass, Strip::Event) => Self::Drop,
+            (Self::Pass, Strip::Bytes(range)) => Self::PassStripped(range),
+            (fate, _) => fate,
+        }
     }
 }

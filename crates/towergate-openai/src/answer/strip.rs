@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use crate::json::Reader;
+use crate::{json::Reader, sse::Event};
 
 /// What becomes of an event of a stream whose usage the client did not ask for.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,8 +20,14 @@ pub(super) enum Strip {
     Bytes(Range<usize>),
 }
 
+/// What of an event is there only for its usage, where the client did not ask for that.
+pub(super) fn strip_event(event: &Event<'_>, strips_usage: bool) -> Strip {
+    let data = event.data.filter(|_| strips_usage && !event.is_cut);
+    data.map_or(Strip::Nothing, strip)
+}
+
 /// Looks at the data of an event.
-pub(super) fn strip(data: &[u8]) -> Strip {
+fn strip(data: &[u8]) -> Strip {
     if memmem::find(data, b"\"usage\"").is_none() {
         return Strip::Nothing;
     }
@@ -168,6 +174,7 @@ mod tests {
             picks in prop::collection::vec(0_usize..4, 0..8),
             end in prop::sample::select(vec!["\n", "\r\n", "\r"]),
             mut cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+            without_last in prop::sample::select(vec!["", "data: [DONE]\n\n", "\ndata: [DONE]\n\n", "\n\ndata: [DONE]\n\n"]),
         ) {
             let stop = PLAIN[3].replace(",\"usage\":{\"prompt_tokens\":1}", "");
             let mut plain: String = picks.iter().map(|pick| PLAIN[*pick]).collect();
@@ -175,8 +182,10 @@ mod tests {
             plain.push_str(&stop);
             asked.push_str(&with_usage(&stop));
             asked.push_str("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\n");
+            plain.push_str("data: [DONE]\n\n");
+            asked.push_str("data: [DONE]\n\n");
+            asked.truncate(asked.len() - without_last.len());
             for text in [&mut plain, &mut asked] {
-                text.push_str("data: [DONE]\n\n");
                 *text = text.replace('\n', end);
             }
             let mut cuts: Vec<_> = cuts.drain(..).map(|cut| cut.index(asked.len() + 1)).collect();
@@ -193,7 +202,13 @@ mod tests {
             let body = read_answer(Some(&facts), &AnswerSettings::default(), true, &mut parts, body);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let got = runtime.block_on(body.collect()).unwrap().to_bytes();
-            prop_assert_eq!(std::str::from_utf8(&got).unwrap(), plain);
+            // A `[DONE]` that is supplied has line ends of ours.
+            let got = std::str::from_utf8(&got).unwrap();
+            if without_last.is_empty() {
+                prop_assert_eq!(got, plain);
+            } else {
+                prop_assert_eq!(got.replace("\r\n", "\n").replace('\r', "\n"), plain.replace(end, "\n"));
+            }
             let usage = parts.extensions.get::<Arc<StreamState>>().unwrap().usage().unwrap();
             // A server that tells it unasked tells it first.
             prop_assert_eq!(usage.input, if picks.contains(&3) { 1 } else { 3 });
