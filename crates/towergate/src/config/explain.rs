@@ -320,6 +320,8 @@ server: {max_body: 1KiB, drain_delay: 2}
                 "server.max_upload",
                 "1GiB",
                 "built in",
+                "server.stream_keep_alive",
+                "15 s",
                 "server.drain_delay",
                 "2 s",
                 "t.yaml:6:",

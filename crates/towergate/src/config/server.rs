@@ -110,6 +110,7 @@ impl ServerPlan {
             }),
             row("server.total_timeout", &self.total_timeout, seconds),
             row("server.request_body_timeout", &self.request_body_timeout, seconds),
+            row("server.stream_keep_alive", &self.stream_keep_alive, seconds),
             row("server.drain_delay", &self.drain_delay, seconds),
             row("server.drain_timeout", &self.drain_timeout, seconds),
             row("logging.level", &self.log, Clone::clone),
