@@ -107,9 +107,11 @@ fn tell(provider: &Arc<dyn Provider>, change: Option<Change>, check: &Check, dow
 // === impl HealthChecks ===
 
 impl HealthChecks {
-    /// The time to the next check: up to a fifth shorter than the interval, and never none.
+    /// The time to the next check: up to a fifth shorter than the interval, and never none. An instant can hold no
+    /// longer one than a century.
     fn wait(&self) -> Duration {
-        self.interval.mul_f64(1.0 - fastrand::f64() / 5.0).max(Duration::from_millis(10))
+        const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+        self.interval.min(LONGEST).mul_f64(1.0 - fastrand::f64() / 5.0).max(Duration::from_millis(10))
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
     GuardedIo, ServerBuilder,
     connection::ConnectionState,
     drain::{Drain, DrainControl},
+    io::later,
     surface::{Shown, Surface},
 };
 
@@ -135,7 +136,7 @@ where
         drop(self.listener);
         control.close();
 
-        let deadline = Instant::now() + self.settings.drain_timeout;
+        let deadline = later(Instant::now(), self.settings.drain_timeout);
         let drained = async { while tasks.join_next().await.is_some() {} };
         let cut = match timeout_at(deadline, drained).await {
             Ok(()) => 0,

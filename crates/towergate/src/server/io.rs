@@ -109,7 +109,7 @@ impl<T> GuardedIo<T> {
     pub fn new(inner: T, clocks: ConnectionClocks) -> (Self, ConnectionGuard) {
         let now = Instant::now();
         let state = Arc::new(ConnectionState::new(now));
-        let timer = Box::pin(sleep_until(now + clocks.shortest()));
+        let timer = Box::pin(sleep_until(later(now, clocks.shortest())));
         let guard = ConnectionGuard::new(Arc::clone(&state));
         (Self { inner, timer, write_blocked_since: None, clocks, state }, guard)
     }
@@ -119,9 +119,9 @@ impl<T> GuardedIo<T> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             // A clock that starts later than now is due later than this.
-            let mut next = now + self.clocks.shortest();
+            let mut next = later(now, self.clocks.shortest());
             if let Some(since) = self.write_blocked_since {
-                let due = since + self.clocks.write_progress;
+                let due = later(since, self.clocks.write_progress);
                 if due <= now {
                     self.state.set_stalled();
                     return Err(timed_out(NOTHING_TAKEN));
@@ -133,7 +133,7 @@ impl<T> GuardedIo<T> {
                 None => return Err(timed_out(NOTHING_TAKEN)),
             }
             if let Some((since, limit, what)) = self.clocks.reading(self.state.waiting()) {
-                let due = since + limit;
+                let due = later(since, limit);
                 if due <= now {
                     return Err(timed_out(what));
                 }
@@ -153,6 +153,12 @@ impl<T> GuardedIo<T> {
         self.write_blocked_since.get_or_insert_with(Instant::now);
         self.poll_clocks(cx)
     }
+}
+
+/// An instant and a while: one for ever, of a clock that is not to go off, is a century.
+pub(super) fn later(at: Instant, by: Duration) -> Instant {
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    at.checked_add(by).unwrap_or_else(|| at + LONGEST)
 }
 
 fn timed_out(what: &'static str) -> io::Error {

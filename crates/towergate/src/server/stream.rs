@@ -22,7 +22,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 use towergate_core::{BoxError, context::Downstream};
 
-use super::connection::Answer;
+use super::{connection::Answer, io::later};
 
 /// The streams of one connection, from the request to the end of its answer's body.
 #[derive(Debug, Default)]
@@ -91,7 +91,7 @@ impl Streams {
             let Ok(mut slot) = stream.slot.try_lock() else { continue };
             match &*slot {
                 Slot::Answering { blocked_since: Some(since), .. } => {
-                    let due = *since + limit;
+                    let due = later(*since, limit);
                     if due > now {
                         found.due = Some(found.due.map_or(due, |earlier| earlier.min(due)));
                         continue;

@@ -152,6 +152,28 @@ async fn an_idle_connection_is_closed_and_one_in_use_is_not() {
 }
 
 #[tokio::test]
+async fn a_clock_may_be_set_to_never() {
+    let clocks = ConnectionClocks {
+        first_byte: Duration::from_millis(20),
+        header: Duration::from_millis(20),
+        idle: Duration::MAX,
+        write_progress: Duration::MAX,
+        ..ConnectionClocks::default()
+    };
+    let server = start(Server::builder().clocks(clocks).drain_timeout(Duration::MAX), hello()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..2 {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        read_until(&mut stream, "hello").await;
+        // So that the clocks are looked at while it is idle.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(stream);
+    server.stop.send(()).unwrap();
+    assert_eq!(server.report.await.unwrap().cut, 0);
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_is_stalled_not_gone() {
     let clocks =
         ConnectionClocks { write_progress: Duration::from_millis(100), ..ConnectionClocks::default() };

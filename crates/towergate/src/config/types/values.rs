@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::config::{
     schema::{BYTES, DURATION},
-    units::{parse_bytes, parse_duration},
+    units::{LONGEST, parse_bytes, parse_duration},
 };
 
 /// The HTTP version.
@@ -103,8 +103,7 @@ impl JsonSchema for Time {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        // A century: what is longer is a mistake, and would overflow clocks.
-        json_schema!({ "type": ["number", "string"], "format": DURATION, "minimum": 0, "maximum": 3_155_760_000_u64 })
+        json_schema!({ "type": ["number", "string"], "format": DURATION, "minimum": 0, "maximum": LONGEST })
     }
 }
 
