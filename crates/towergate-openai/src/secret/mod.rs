@@ -11,9 +11,9 @@
 //! The content is the bare key, a JSON object that holds it under the variable's name, or lines of
 //! `NAME=value` as in an env file, `export` and quotes allowed.
 //!
-//! A change that cannot be read, or holds no key, is logged once, and the old key stays. Errors and
-//! logs name the variable and the path, and never show what was read. When the last clone of a
-//! [`RotatingKey`] is dropped, nothing looks at the file any more.
+//! A change that cannot be read, or holds no key, is logged once, and the old key stays; what cannot be
+//! read at the moment is read again. Errors and logs name the variable and the path, and never show what
+//! was read. When the last clone of a [`RotatingKey`] is dropped, nothing looks at the file any more.
 //!
 //! ```
 //! use towergate_core::credentials::CredentialSource as _;
@@ -102,6 +102,14 @@ enum Problem {
 
 struct Seconds(Duration);
 
+/// A file that is followed.
+struct Watch {
+    /// What was read of it last; `None` while it is not there, or is none.
+    seen: Option<Fingerprint>,
+    /// Which problem was told of which content.
+    told: Option<(Option<Fingerprint>, Problem)>,
+}
+
 // === impl SecretFile ===
 
 impl SecretFile {
@@ -155,15 +163,13 @@ impl SecretFile {
     }
 
     async fn follow(self, seen: Fingerprint, current: Arc<ArcSwap<Credential>>) {
-        // `None` while the file is not there, or is none.
-        let mut seen = Some(seen);
+        let mut watch = Watch { seen: Some(seen), told: None };
         loop {
             tokio::time::sleep(self.poll_interval).await;
             let now = Fingerprint::of(&self.path).await;
-            if now == seen {
+            if now == watch.seen {
                 continue;
             }
-            seen = now;
             match self.read().await {
                 Ok((_, None)) => {
                     tracing::warn!(variable = %self.variable, path = %self.path.display(),
@@ -172,20 +178,34 @@ impl SecretFile {
                 }
                 Ok((credential, fingerprint)) => {
                     // It may have changed again since we looked.
-                    seen = fingerprint;
+                    watch = Watch { seen: fingerprint, told: None };
                     current.store(Arc::new(credential));
                     tracing::info!(variable = %self.variable, path = %self.path.display(), "the key was replaced");
                 }
-                Err(problem) => tracing::warn!(
+                Err(problem) if watch.failed(now, problem) => tracing::warn!(
                     error = %self.error(problem),
                     "the new content of a secret's file was not taken over; the old key stays"
                 ),
+                Err(_) => {}
             }
         }
     }
 
     fn error(&self, problem: Problem) -> SecretError {
         SecretError { variable: Arc::clone(&self.variable), path: self.path.clone(), problem }
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// The content could not be taken over; whether that is to be told. What holds no key is looked at only once it
+    /// changes; what could not be read at this moment is read again.
+    fn failed(&mut self, now: Option<Fingerprint>, problem: Problem) -> bool {
+        if !matches!(problem, Problem::Io(_) | Problem::Slow(_)) {
+            self.seen = now;
+        }
+        self.told.replace((now, problem)) != Some((now, problem))
     }
 }
 

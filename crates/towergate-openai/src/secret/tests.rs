@@ -96,6 +96,23 @@ async fn a_changed_file_is_read_again_and_a_bad_one_is_not_taken() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_at_the_moment_is_read_again_and_told_once() {
+    let directory = Directory::new();
+    let (old, new) = (directory.file("old", "sk-1"), directory.file("new", "sk-2"));
+    let (old, now) = (Fingerprint::of(&old).await, Fingerprint::of(&new).await);
+    let mut watch = Watch { seen: old, told: None };
+    // As where no file can be opened: the new key must not be missed.
+    for (problem, told) in [
+        (Problem::Io(io::ErrorKind::Other), true),
+        (Problem::Io(io::ErrorKind::Other), false),
+        (Problem::Slow(LONG), true),
+    ] {
+        assert_eq!((watch.failed(now, problem), watch.seen), (told, old));
+    }
+    assert_eq!((watch.failed(now, Problem::Empty), watch.seen), (true, now));
+}
+
+#[tokio::test]
 async fn the_swap_of_kubernetes_is_followed() {
     let directory = Directory::new();
     for (version, content) in [("..1", "sk-1"), ("..2", "sk-2")] {
