@@ -3,7 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use http::HeaderValue;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
+/// What a key is kept in, so that nothing prints it.
+pub use secrecy::SecretString;
 
 /// A provider's key, ready to be sent. Cheap to clone; never printed.
 #[derive(Clone)]
@@ -75,6 +77,24 @@ impl fmt::Debug for Credential {
     }
 }
 
+/// As [`Credential::new`].
+impl TryFrom<&str> for Credential {
+    type Error = InvalidCredential;
+
+    fn try_from(key: &str) -> Result<Self, InvalidCredential> {
+        Self::new(&SecretString::from(key))
+    }
+}
+
+/// As [`Credential::new`].
+impl TryFrom<String> for Credential {
+    type Error = InvalidCredential;
+
+    fn try_from(key: String) -> Result<Self, InvalidCredential> {
+        Self::new(&SecretString::from(key))
+    }
+}
+
 impl CredentialSource for Option<Credential> {
     fn credential(&self) -> Option<Credential> {
         self.clone()
@@ -117,6 +137,7 @@ mod tests {
         assert!(!format!("{key:?} {:?}", key.bearer()).contains("canary"));
         assert!(key.is_leaked_by(b"bad key sk-canary!"));
         assert!(!key.is_leaked_by(b"bad key"));
+        assert_eq!(Credential::try_from("sk-canary".to_owned()).unwrap().bearer(), key.bearer());
     }
 
     #[test]

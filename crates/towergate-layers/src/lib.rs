@@ -19,6 +19,47 @@
 //! | `breaker` | [`BreakerLayer`](breaker::BreakerLayer) | a provider that fails is set aside |
 //! | `key-ring` | [`KeyRingLayer`](key_ring::KeyRingLayer) | one of several keys for each attempt |
 //! | `auth` | [`AuthLayer`](auth::AuthLayer) | the caller's credentials out, the provider's in |
+//!
+//! # Bodies and errors
+//!
+//! Request bodies may be of any type whose data is [`Bytes`](bytes::Bytes): `Full`, axum's, hyper's `Incoming`. Most layers
+//! pass the type on. Retry, the clocks and intake need to keep the body, or to watch it, and hand a
+//! [`Body`](towergate_core::Body) to the service inside; where that wants another type, one `map_request` between them
+//! makes it. Layers that can fail by themselves have the error [`BoxError`](towergate_core::BoxError), for which an axum
+//! router wants [`RespondLayer`](respond::RespondLayer) or a `HandleErrorLayer` around them.
+//!
+//! Here around a service that knows nothing of this crate:
+//!
+//! ```
+//! # #[cfg(all(feature = "retry", feature = "request-id"))] {
+//! use std::convert::Infallible;
+//!
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use tower::{ServiceBuilder, ServiceExt as _};
+//! use towergate_core::Body;
+//! use towergate_layers::{request_id::RequestIdLayer, retry::RetryLayer};
+//!
+//! /// Takes what hyper's client takes: a body that it can name.
+//! async fn theirs(_: Request<http_body_util::combinators::UnsyncBoxBody<Bytes, towergate_core::BoxError>>)
+//! -> Result<Response<Full<Bytes>>, Infallible> {
+//!     Ok(Response::new(Full::from("hi")))
+//! }
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+//! # runtime.block_on(async {
+//! let service = ServiceBuilder::new()
+//!     .layer(RequestIdLayer::new())
+//!     .layer(RetryLayer::new())
+//!     .map_request(|request: Request<Body>| request.map(http_body_util::BodyExt::boxed_unsync))
+//!     .service_fn(theirs);
+//!
+//! let answer = service.oneshot(Request::new(Full::<Bytes>::from("a question"))).await?;
+//! assert!(answer.headers().contains_key("x-request-id"));
+//! # Ok::<_, towergate_core::BoxError>(()) }).unwrap();
+//! # }
+//! ```
 
 #[cfg(any(feature = "commit", feature = "respond", feature = "timeout"))]
 mod alarm;

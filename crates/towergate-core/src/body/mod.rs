@@ -13,12 +13,12 @@ use std::{
     any::Any,
     fmt,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 
 use self::replay::Replay;
 pub use self::{
@@ -49,7 +49,8 @@ impl Body {
         Self(Kind::Empty)
     }
 
-    /// Wraps any body; one that is a `Body` already is not boxed a second time.
+    /// Wraps any body; one that is a `Body` already is not boxed a second time. A `Full<Bytes>` is in memory, as a
+    /// body made of its bytes.
     pub fn new<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -58,6 +59,9 @@ impl Body {
         let mut body = Some(body);
         if let Some(already) = (&mut body as &mut dyn Any).downcast_mut::<Option<Self>>() {
             return already.take().unwrap_or_else(Self::empty);
+        }
+        if let Some(full) = (&mut body as &mut dyn Any).downcast_mut::<Option<Full<Bytes>>>() {
+            return full.take().map_or_else(Self::empty, collected);
         }
         match body {
             Some(body) => Self(Kind::Stream(body.map_err(Into::into).boxed_unsync())),
@@ -123,6 +127,15 @@ impl Body {
             Kind::Replay(replay) => replay.is_buffered(),
             Kind::Stream(_) => false,
         }
+    }
+}
+
+/// The bytes of a `Full`, which gives them out by being polled only, and at once.
+fn collected(mut full: Full<Bytes>) -> Body {
+    match Pin::new(&mut full).poll_frame(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().map_or_else(|_| Body::empty(), Body::from),
+        Poll::Ready(Some(Err(never))) => match never {},
+        Poll::Ready(None) | Poll::Pending => Body::empty(),
     }
 }
 

@@ -26,14 +26,13 @@
 //!
 //! ```
 //! use http::{Request, Response};
-//! use secrecy::SecretString;
 //! use tower::{Layer, ServiceExt, service_fn};
 //! use towergate_core::{BoxError, credentials::Credential};
 //! use towergate_layers::auth::AuthLayer;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
-//! let key = Credential::new(&SecretString::from("sk-provider"))?;
+//! let key = Credential::try_from("sk-provider")?;
 //! let service = AuthLayer::new(key).layer(service_fn(async |request: Request<()>| {
 //!     assert_eq!(request.headers()["authorization"], "Bearer sk-provider");
 //!     assert!(request.headers()["authorization"].is_sensitive());

@@ -52,7 +52,7 @@ async fn the_permit_lives_until_the_body_ends() {
     let bodies = [
         (Body::empty(), 0),
         (Body::from("collected"), 1),
-        (Body::new(Full::new(Bytes::from_static(b"boxed"))), 1),
+        (Body::new(Full::new(Bytes::from_static(b"boxed")).boxed_unsync()), 1),
     ];
     for (body, held) in bodies {
         ready(&mut service);

@@ -4,7 +4,11 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderMap, HeaderName};
 use tower_layer::Layer;
-use towergate_core::{context::MaxAttempts, label::Label, memory::MemoryBudget};
+use towergate_core::{
+    context::{MaxAttempts, carry_over},
+    label::Label,
+    memory::MemoryBudget,
+};
 
 use super::{
     BudgetConfig, DefaultPolicy, Retry, RetryPolicy, backoff::Backoff, budget::Budget, counters::Counters,
@@ -30,6 +34,8 @@ pub(super) struct Settings {
     pub(super) retry_maybe_billed: bool,
     unfunded_when: Option<HeaderName>,
     pub(super) policy: Arc<dyn RetryPolicy>,
+    /// Each copies one extension of the embedder's own.
+    carried: Vec<fn(&Extensions, &mut Extensions)>,
 }
 
 /// What all requests through one layered service share.
@@ -55,6 +61,7 @@ impl RetryLayer {
             retry_maybe_billed: true,
             unfunded_when: None,
             policy: Arc::new(DefaultPolicy),
+            carried: Vec::new(),
         };
         Self {
             settings,
@@ -96,7 +103,8 @@ impl RetryLayer {
     }
 
     /// How many bytes of a streamed request body are kept so that it can be sent again; 1 MiB by
-    /// default. A longer one is sent once. A body that was collected is there anyway.
+    /// default. A longer one is sent once. A body that was collected, a `Full<Bytes>` or a
+    /// [`Body`](towergate_core::Body) made of bytes, is there anyway.
     #[must_use]
     pub fn replay_cap(mut self, bytes: usize) -> Self {
         self.settings.replay_cap = bytes;
@@ -140,6 +148,18 @@ impl RetryLayer {
         self
     }
 
+    /// Carries over this extension of the request, too, so that every attempt has it. Without that an extension of your
+    /// own, such as what a middleware above found out of the caller, is there on the first attempt only.
+    #[must_use]
+    pub fn carry<T: Clone + Send + Sync + 'static>(mut self) -> Self {
+        self.settings.carried.push(|from, to| {
+            if let Some(value) = from.get::<T>() {
+                to.insert(value.clone());
+            }
+        });
+        self
+    }
+
     /// The provider's name in metrics and log lines; `default` by default.
     #[must_use]
     pub fn provider(mut self, provider: Label) -> Self {
@@ -176,6 +196,13 @@ impl Shared {
     pub(super) fn max_attempts(&self, extensions: &Extensions) -> u32 {
         let ours = self.settings.max_retries.saturating_add(1);
         extensions.get::<MaxAttempts>().map_or(ours, |MaxAttempts(theirs)| ours.min(theirs.get()))
+    }
+
+    /// The extensions of the next attempt.
+    pub(super) fn carry_over(&self, from: &Extensions) -> Extensions {
+        let mut to = carry_over(from);
+        self.settings.carried.iter().for_each(|copy| copy(from, &mut to));
+        to
     }
 
     /// Whether a request adds to the budget.

@@ -18,7 +18,7 @@
 //! | response headers | `x-should-retry`, `retry-after-ms`, `Retry-After` | `x-should-retry: false` |
 //!
 //! A repeated request is the same request: method, URI, headers and body as they came in here. Of
-//! its extensions only those that [`carry_over`] lists are there again.
+//! its extensions only those that [`carry_over`] lists are there again, and what [`RetryLayer::carry`] names.
 //!
 //! # What happens
 //!
@@ -58,7 +58,7 @@
 //! use std::{convert::Infallible, sync::atomic::{AtomicU32, Ordering::Relaxed}, time::Duration};
 //!
 //! use http::{Request, Response, StatusCode};
-//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//! use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 //! use towergate_core::Body;
 //! use towergate_layers::retry::RetryLayer;
 //!
@@ -73,11 +73,11 @@
 //!     };
 //!     Ok::<_, Infallible>(Response::builder().status(status).body(Body::empty()).unwrap())
 //! });
-//! let mut service = ServiceBuilder::new()
+//! let service = ServiceBuilder::new()
 //!     .layer(RetryLayer::new().max_retries(2).max_backoff(Duration::from_secs(5)))
 //!     .service(flaky);
 //!
-//! let answer = service.ready().await?.call(Request::new(Body::from("{}"))).await?;
+//! let answer = service.oneshot(Request::new(Body::from("{}"))).await?;
 //! assert_eq!(answer.status(), StatusCode::OK);
 //! assert_eq!(CALLS.load(Relaxed), 2);
 //! # Ok(())

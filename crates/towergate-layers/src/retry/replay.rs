@@ -105,9 +105,9 @@ mod tests {
     #[test]
     fn a_known_length_reserves_no_more_than_it() {
         let memory = MemoryBudget::new(100);
-        let body = replayable(Body::new(Full::new(Bytes::from("abc"))), 60, Some(&memory));
+        let body = replayable(Body::new(Full::new(Bytes::from("abc")).boxed_unsync()), 60, Some(&memory));
         assert_eq!((memory.used(), body.size_hint().exact()), (3, Some(3)));
-        let long = replayable(Body::new(Full::new(Bytes::from("abc"))), 2, Some(&memory));
+        let long = replayable(Body::new(Full::new(Bytes::from("abc")).boxed_unsync()), 2, Some(&memory));
         assert!(!long.is_replayable());
         assert_eq!(memory.used(), 3);
     }

@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -60,10 +61,12 @@ impl<S> Retry<S> {
     }
 }
 
-impl<S, B> Service<Request<Body>> for Retry<S>
+impl<S, B, ReqBody> Service<Request<ReqBody>> for Retry<S>
 where
     S: Service<Request<Body>, Response = Response<B>> + Clone,
     S::Error: Into<BoxError>,
+    ReqBody: http_body::Body<Data = Bytes> + Send + 'static,
+    ReqBody::Error: Into<BoxError>,
 {
     type Response = Response<B>;
     type Error = BoxError;
@@ -73,7 +76,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let mut request = request.map(Body::new);
         let shared = &self.inner.get_ref().shared;
         if shared.is_funding(request.headers()) {
             shared.budget.deposit();

@@ -16,7 +16,7 @@ use towergate_core::{
     classify::RetryAfter,
     context::{
         Attempt, CallerCredential, Deadline, GaveUp, OtherCredential, Patience, RequestId, RequestRecord,
-        Standby, carry_over,
+        Standby,
     },
     headers::X_SHOULD_RETRY,
 };
@@ -212,7 +212,7 @@ impl<B> tower::retry::Policy<Request<Body>, Response<B>, BoxError> for Session {
         let sendable = body.is_some();
 
         let mut copy = Request::new(body.unwrap_or_default());
-        *copy.extensions_mut() = carry_over(request.extensions());
+        *copy.extensions_mut() = self.shared.carry_over(request.extensions());
         if sendable {
             *copy.method_mut() = request.method().clone();
             *copy.uri_mut() = request.uri().clone();

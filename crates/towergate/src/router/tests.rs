@@ -231,7 +231,8 @@ async fn the_last_failure_comes_back_and_the_attempts_are_one_budget() {
 async fn a_body_that_cannot_be_sent_again_stays_with_the_first() {
     let (a, b) = (Scripted::new("a", [answer(503)]), Scripted::new("b", []));
     let long = vec![0; REPLAY_CAP + 1];
-    let body = Body::new(http_body_util::Full::new(bytes::Bytes::from(long)));
+    let body =
+        Body::new(http_body_util::BodyExt::boxed_unsync(http_body_util::Full::new(bytes::Bytes::from(long))));
     let mut request = Request::post("/audio/transcriptions").body(body).unwrap();
     let route = OpenAiProtocol::new().route(&http::Method::POST, "/audio/transcriptions");
     request.extensions_mut().insert(Arc::new(OpenAiProtocol::new().facts(route)));

@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use http_body_util::Full;
 use towergate_core::memory::MemoryBudget;
 
 use super::*;
@@ -28,6 +29,28 @@ async fn collected_and_streamed_bodies_are_sent_again_whole() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_body_of_any_type_is_sent_again_whole() {
+    let upstream = Upstream::new([answer(503)]);
+    let body = Full::new(Bytes::from_static(b"abcd")).map_err(|never| -> BoxError { match never {} }).boxed();
+    let request = Request::post("/v1/files").body(body).unwrap();
+    exact().layer(upstream.service()).oneshot(request).await.unwrap();
+    let bodies: Vec<_> = upstream.calls().into_iter().map(|call| call.body.unwrap()).collect();
+    assert_eq!(bodies, ["abcd", "abcd"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_body_is_sent_again_whatever_its_length_and_whether_it_was_read() {
+    let statuses = Mutex::new(vec![200, 503]);
+    let unread = Arc::new(move |_: Request<Body>| {
+        let status = statuses.lock().unwrap().pop().unwrap();
+        async move { Response::builder().status(status).body(Body::empty()) }
+    });
+    let service = exact().replay_cap(1).layer(service_fn(move |request| unread(request)));
+    let request = Request::post("/").body(Full::new(Bytes::from_static(b"abcd"))).unwrap();
+    assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_over_the_cap_is_sent_once() {
     for chunks in [["abc", "de"], ["abcde", ""]] {
         let upstream = Upstream::new([answer(503)]);
@@ -41,7 +64,7 @@ async fn a_stream_over_the_cap_is_sent_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_known_to_be_too_long_is_not_kept_at_all() {
-    let long = || Body::new(http_body_util::Full::new(Bytes::from_static(b"abcde")));
+    let long = || Body::new(http_body_util::Full::new(Bytes::from_static(b"abcde")).boxed_unsync());
     let upstream = Upstream::new([answer(503)]);
     let answer = upstream.call(&exact().replay_cap(4), upload(long())).await.unwrap();
     assert_eq!(gave_up(&answer), Some(GaveUp::NotReplayable));

@@ -94,7 +94,7 @@ async fn requests_do_not_share_their_attempts() {
     // Nor does one service from one request to the next.
     let mut service = service;
     for _ in 0..2 {
-        service.ready().await.unwrap().call(request()).await.unwrap();
+        (&mut service).oneshot(request()).await.unwrap();
     }
     assert!(upstream.calls().iter().all(|call| call.attempt == 1));
 }
@@ -104,7 +104,7 @@ async fn the_inner_service_is_asked_for_readiness_before_each_attempt() {
     let (mock, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
     handle.allow(1);
     let mut service = mock::Spawn::new(exact().layer(mock));
-    tokio_test::assert_ready_ok!(service.poll_ready());
+    tokio_test::assert_ready_ok!(service.poll_ready::<Request<Body>>());
     let mut future = tokio_test::task::spawn(service.call(request()));
     tokio_test::assert_pending!(future.poll());
     handle.next_request().await.unwrap().1.send_response(answer(503).unwrap());
@@ -153,4 +153,22 @@ fn the_service_and_its_future_are_what_a_server_needs() {
     // A request, a service and a timer; nothing is boxed.
     assert!(size_of_val(&future) <= 768, "{}", size_of_val(&future));
     assert_eq!(format!("{future:?}"), "ResponseFuture { .. }");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extension_of_ones_own_is_carried_where_that_is_asked_for() {
+    #[derive(Clone, Debug, PartialEq)]
+    struct Tenant(u32);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    for layer in [exact().max_retries(1), exact().max_retries(1).carry::<Tenant>()] {
+        let seen = Arc::clone(&seen);
+        let service = layer.layer(service_fn(move |request: Request<Body>| {
+            seen.lock().unwrap().push(request.extensions().get::<Tenant>().cloned());
+            std::future::ready(answer(503))
+        }));
+        let mut request = request();
+        request.extensions_mut().insert(Tenant(7));
+        service.oneshot(request).await.unwrap();
+    }
+    assert_eq!(*seen.lock().unwrap(), [Some(Tenant(7)), None, Some(Tenant(7)), Some(Tenant(7))]);
 }
