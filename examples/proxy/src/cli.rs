@@ -178,7 +178,8 @@ pub(crate) struct ServerArgs {
     /// How log lines look [default: text]
     #[arg(long, env = "TOWERGATE_LOG_FORMAT", value_enum)]
     pub(crate) log_format: Option<LogFormat>,
-    /// What is logged, as for RUST_LOG: a level, or module=level pairs [default: info]
+    /// What is logged: a level, or module=level pairs, as RUST_LOG has them elsewhere; that variable is not read
+    /// [default: info]
     #[arg(long, env = "TOWERGATE_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
 }
