@@ -127,6 +127,13 @@ where
     }
 }
 
+/// The id of a request: the client's own where it sent a valid one, else a new one. For answers that are given without
+/// a service around which the layer could be.
+#[must_use]
+pub fn id_for(headers: &HeaderMap) -> Option<RequestId> {
+    inbound(headers).or_else(fresh)
+}
+
 /// The client's id, where it sent exactly one and that one is valid.
 fn inbound(headers: &HeaderMap) -> Option<RequestId> {
     let mut values = headers.get_all(X_REQUEST_ID).iter();

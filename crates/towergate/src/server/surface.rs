@@ -10,7 +10,8 @@ use futures_util::future::Either;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_service::Service;
-use towergate_core::Body;
+use towergate_core::{Body, headers::X_REQUEST_ID};
+use towergate_layers::request_id;
 
 use super::drain::Drain;
 use crate::Gateway;
@@ -90,6 +91,14 @@ fn of_type(content_type: &'static str, body: impl Into<Body>) -> Response<Body> 
     response
 }
 
+/// With an id, as every answer has one. What is handed on gets its own from the gateway.
+fn identified<B>(request: &Request<B>, mut response: Response<Body>) -> Response<Body> {
+    if let Some(id) = request_id::id_for(request.headers()) {
+        response.headers_mut().insert(X_REQUEST_ID, id.header().clone());
+    }
+    response
+}
+
 fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
@@ -111,7 +120,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match self.answer(&request) {
-            Some(response) => Either::Left(ready(Ok(response))),
+            Some(response) => Either::Left(ready(Ok(identified(&request, response)))),
             None => Either::Right(self.inner.call(request)),
         }
     }
@@ -128,7 +137,8 @@ impl Service<Request<Body>> for Nothing {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Request<Body>) -> Self::Future {
-        ready(Ok(text(StatusCode::NOT_FOUND, "here are /healthz, /readyz, /health and /metrics\n")))
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let response = text(StatusCode::NOT_FOUND, "here are /healthz, /readyz, /health and /metrics\n");
+        ready(Ok(identified(&request, response)))
     }
 }

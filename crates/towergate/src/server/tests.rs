@@ -99,6 +99,19 @@ async fn the_operators_listener_serves_nothing_else() {
 }
 
 #[tokio::test]
+async fn the_operators_answers_have_an_id_too() {
+    let server = start(Server::builder().admin_listen(Some(([127, 0, 0, 1], 0).into())), hello()).await;
+    for (address, path) in
+        [(server.address, "/healthz"), (server.address, "/readyz"), (server.admin.unwrap(), "/elsewhere")]
+    {
+        assert!(get(address, path).await.contains("\r\nx-request-id: "), "{path}");
+        let named =
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\nconnection: close\r\n\r\n");
+        assert!(raw(address, named.as_bytes()).await.contains("\r\nx-request-id: mine\r\n"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn both_versions_are_served_on_one_port() {
     let server = start(Server::builder(), hello()).await;
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
