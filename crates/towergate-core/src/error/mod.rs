@@ -27,6 +27,7 @@ struct Inner {
     message: Cow<'static, str>,
     setting: Option<Cow<'static, str>>,
     code: Option<Cow<'static, str>>,
+    proxy_status: Option<&'static str>,
     param: Option<Cow<'static, str>>,
     provider: Option<Label>,
     retry_after: Option<Duration>,
@@ -73,6 +74,7 @@ impl Error {
             message: message.into(),
             setting: None,
             code: None,
+            proxy_status: None,
             param: None,
             provider: None,
             retry_after: None,
@@ -121,6 +123,13 @@ impl Error {
     #[must_use]
     pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.0.code = Some(code.into());
+        self
+    }
+
+    /// Sets the error type of `Proxy-Status` (RFC 9209, section 2.3), where it says more than the kind.
+    #[must_use]
+    pub fn with_proxy_status(mut self, error_type: &'static str) -> Self {
+        self.0.proxy_status = Some(error_type);
         self
     }
 
@@ -199,6 +208,12 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> &str {
         self.0.code.as_deref().unwrap_or_else(|| self.0.kind.code())
+    }
+
+    /// The error type of `Proxy-Status`: the one set, else the kind's own.
+    #[must_use]
+    pub fn proxy_status(&self) -> &'static str {
+        self.0.proxy_status.unwrap_or_else(|| self.0.kind.proxy_status())
     }
 
     /// The request parameter at fault.

@@ -263,7 +263,7 @@ fn is_final(kind: ErrorKind) -> bool {
 
 /// RFC 9209, section 2.1; the strings are those of RFC 9651, section 3.3.3.
 fn proxy_status(error: &Error, received: Option<StatusCode>) -> HeaderValue {
-    let mut text = format!("towergate; error={}; details=\"", error.kind().proxy_status());
+    let mut text = format!("towergate; error={}; details=\"", error.proxy_status());
     for character in error.code().chars().filter(|character| matches!(character, ' '..='~')) {
         if matches!(character, '"' | '\\') {
             text.push('\\');
@@ -313,6 +313,11 @@ mod tests {
         assert_eq!(
             proxy_status(&error, Some(StatusCode::BAD_GATEWAY)),
             "towergate; error=connection_refused; details=\"a\\\"b\\\\c\"; received-status=502"
+        );
+        let error = Error::new(ErrorKind::Connect, "x").with_proxy_status("dns_error");
+        assert_eq!(
+            proxy_status(&error, None),
+            "towergate; error=dns_error; details=\"upstream_connect_failed\""
         );
     }
 

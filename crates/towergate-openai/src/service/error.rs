@@ -106,37 +106,48 @@ fn of_connect(error: legacy::Error, upstream: &Upstream) -> Error {
     let mapped = if timed_out {
         Error::timeout(Clock::Connect, upstream.connect_timeout).with_setting(upstream.connect_setting)
     } else {
-        let reason = connect_reason(&error);
+        let (reason, error_type) = connect_reason(&error);
         let message = match &upstream.proxy {
             Some(proxy) => {
                 format!("no connection to {} through the proxy {proxy}: {reason}", upstream.authority)
             }
             None => format!("no connection to {}: {reason}", upstream.authority),
         };
-        Error::new(ErrorKind::Connect, message).with_phase(Phase::Connect)
+        Error::new(ErrorKind::Connect, message).with_phase(Phase::Connect).with_proxy_status(error_type)
     };
     mapped.with_sent(Sent::Nothing).with_provider(upstream.provider.clone()).with_source(error)
 }
 
-fn connect_reason(error: &(dyn StdError + 'static)) -> &'static str {
+/// Why there is no connection, in words and as an error type of RFC 9209.
+fn connect_reason(error: &(dyn StdError + 'static)) -> (&'static str, &'static str) {
     if find::<TunnelRefused>(error).is_some() {
-        return "the proxy did not open a tunnel";
+        return ("the proxy did not open a tunnel", "destination_unavailable");
     }
     if find::<LookupFailed>(error).is_some() {
-        return "the name does not resolve";
+        return ("the name does not resolve", "dns_error");
     }
     match find::<rustls::Error>(error) {
-        Some(rustls::Error::InvalidCertificate(certificate)) => return certificate_reason(certificate),
-        Some(rustls::Error::AlertReceived(_)) => return "it refused the TLS handshake",
-        Some(_) => return "the TLS handshake failed",
+        Some(rustls::Error::InvalidCertificate(certificate)) => {
+            return (certificate_reason(certificate), "tls_certificate_error");
+        }
+        Some(rustls::Error::AlertReceived(_)) => {
+            return ("it refused the TLS handshake", "tls_alert_received");
+        }
+        Some(_) => return ("the TLS handshake failed", "tls_protocol_error"),
         None => {}
     }
     match find::<io::Error>(error).map(io::Error::kind) {
-        Some(io::ErrorKind::ConnectionRefused) => "the connection was refused",
-        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted) => "the connection was reset",
-        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "it cannot be reached",
-        Some(io::ErrorKind::UnexpectedEof) => "the connection was closed during the TLS handshake",
-        _ => "it could not be set up",
+        Some(io::ErrorKind::ConnectionRefused) => ("the connection was refused", "connection_refused"),
+        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted) => {
+            ("the connection was reset", "connection_terminated")
+        }
+        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+            ("it cannot be reached", "destination_ip_unroutable")
+        }
+        Some(io::ErrorKind::UnexpectedEof) => {
+            ("the connection was closed during the TLS handshake", "tls_protocol_error")
+        }
+        _ => ("it could not be set up", "destination_unavailable"),
     }
 }
 

@@ -30,6 +30,7 @@ async fn nobody_listens() {
     let error = send(&leaf, post("{}")).await.unwrap_err();
     assert_eq!(facts(&error), (ErrorKind::Connect, Phase::Connect, Sent::Nothing));
     assert!(error.to_string().contains(&format!("{free}: the connection was refused")), "{error}");
+    assert_eq!(error.proxy_status(), "connection_refused");
 }
 
 #[tokio::test]
@@ -38,6 +39,7 @@ async fn a_name_that_does_not_resolve() {
     let error = send(&leaf, post("{}")).await.unwrap_err();
     assert_eq!(facts(&error), (ErrorKind::Connect, Phase::Connect, Sent::Nothing));
     assert!(error.to_string().contains("no-such-host.invalid:80: the name does not resolve"), "{error}");
+    assert_eq!(error.proxy_status(), "dns_error");
 }
 
 #[tokio::test]

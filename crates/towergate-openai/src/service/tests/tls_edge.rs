@@ -95,6 +95,7 @@ async fn an_added_root_is_trusted_and_no_other() {
         (ErrorKind::Connect, Phase::Connect, Sent::Nothing)
     );
     assert!(error.to_string().contains("issuer that is not trusted"), "{error}");
+    assert_eq!(error.proxy_status(), "tls_certificate_error");
 
     let misnamed =
         builder(url(&upstream, "127.0.0.1")).add_root_certificates(authority.pem()).build().unwrap();
@@ -127,6 +128,7 @@ async fn a_server_that_does_not_speak_tls() {
     let error = send(&leaf, post("{}")).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::Nothing));
     assert!(error.to_string().contains("the TLS handshake failed"), "{error}");
+    assert_eq!(error.proxy_status(), "tls_protocol_error");
 }
 
 #[tokio::test]
