@@ -246,25 +246,25 @@ impl EventsBody {
             if self.flowing {
                 return self.cut(self.truncated().into());
             }
-            self.finish_pending();
+            let rest = self.finish_pending();
             if self.end.is_some() {
                 return;
             }
             if self.api.says_complete() && !self.judge.is_complete() {
                 return self.cut(self.truncated().into());
             }
-            if self.api.ends_with_done() && !self.done {
-                self.out.push(DONE, false);
-            }
+            let last = if self.api.ends_with_done() && !self.done { DONE } else { rest };
+            self.out.push(last, false);
         }
         self.end = Some(End::Clean);
         self.inner = Body::empty();
         self.state.set_complete();
     }
 
-    /// The event that lacks its blank line: whole, or cut.
-    fn finish_pending(&mut self) {
-        let Some(event) = self.reader.finish() else { return };
+    /// The event that lacks its blank line: whole, or cut. What is no event, a comment or the name of one, comes back:
+    /// an event of ours behind it would be taken for a part of it, so it passes only where none follows.
+    fn finish_pending(&mut self) -> Bytes {
+        let Some(event) = self.reader.finish() else { return Bytes::new() };
         let has_data = event.data.is_some();
         let verdict = self.judge.judge(&event);
         // A tail that is no JSON was cut, whatever is done with those amid good ones.
@@ -272,16 +272,18 @@ impl EventsBody {
         let strip = strip_event(&event, self.strips_usage);
         let fate = self.decide(verdict, has_data).stripped(strip);
         if is_cut {
-            return;
+            return Bytes::new();
         }
         let bytes = self.reader.take_bytes();
-        let blank: &'static [u8] = match (has_data, bytes.ends_with(b"\n")) {
-            (false, _) => b"",
-            (true, true) => b"\n",
-            (true, false) => b"\n\n",
+        // The LF of a CRLF that was split belongs to the event before.
+        let blank: &'static [u8] = match &*bytes {
+            b"\n" => b"",
+            [.., b'\n'] => b"\n",
+            _ => b"\n\n",
         };
         match &fate {
             Fate::Drop | Fate::End(_) => {}
+            Fate::Pass if !has_data && !blank.is_empty() => return bytes,
             Fate::PassStripped(range) => {
                 self.out.push_stripped(&bytes, range);
                 self.out.push(Bytes::from_static(blank), false);
@@ -294,6 +296,7 @@ impl EventsBody {
         if let Fate::PassAndEnd(error) | Fate::End(error) = fate {
             self.cut(error.into());
         }
+        Bytes::new()
     }
 
     /// The upstream's body failed. What was held back of an event is gone with it.

@@ -98,6 +98,32 @@ async fn a_cut_tail_behind_a_whole_answer_is_left_out() {
     assert!(got.text().ends_with(": bye"));
 }
 
+#[tokio::test]
+async fn an_event_of_ours_is_no_part_of_what_was_cut() {
+    for tail in
+        [": ping", ": ping\n", "event: response.output_text.delta\n", "id: 1\r\n", "dat", "{\"error\":{}}"]
+    {
+        // What the client is told follows upon a blank line.
+        let got = chat(&[HELLO, tail].concat()).await;
+        assert_eq!((got.text(), got.kind()), (HELLO, ErrorKind::Truncated), "{tail:?}");
+        let got = stream(CHAT, [data(HELLO.as_bytes()), data(tail.as_bytes())]).await;
+        assert_eq!((got.text(), got.kind()), (HELLO, ErrorKind::Truncated), "{tail:?}");
+        let got = chat(&[HELLO, STOP, tail].concat()).await;
+        assert_eq!(got.text(), [HELLO, STOP, DONE].concat(), "{tail:?}");
+        // Where nothing follows, it is no harm.
+        for (path, last) in ENDS {
+            let whole = format!("data: {{\"type\":\"{last}\"}}\n\n{tail}");
+            let got = stream(path, [data(whole.as_bytes())]).await;
+            assert_eq!(got.text(), whole, "{path}");
+        }
+    }
+    // The LF of a split CRLF is none of it.
+    let whole = [HELLO, STOP].concat().replace('\n', "\r\n");
+    let (first, lf) = whole.split_at(whole.len() - 1);
+    let got = stream(CHAT, [data(first.as_bytes()), data(lf.as_bytes())]).await;
+    assert_eq!(got.text(), [&*whole, DONE].concat());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_stays_open_keeps_no_client_waiting() {
     for (path, text, supplied, patience) in [
