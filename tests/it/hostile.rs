@@ -158,6 +158,24 @@ async fn a_length_beside_chunks_does_not_cut_the_answer() {
 }
 
 #[tokio::test]
+async fn an_old_http_upstream_makes_no_old_http_of_ours() {
+    let whole = [CONTENT, &CONTENT.replace("null", "\"stop\""), "data: [DONE]\n\n"].concat();
+    for (events, complete) in [(&*whole, true), (CONTENT, false)] {
+        let old = EVENTS.replace("HTTP/1.1", "HTTP/1.0");
+        let (world, _upstream) = in_front_of(answers(old + events)).await;
+        let http = world.http1();
+        let response = http.send(http.json("/v1/chat/completions", &chat_stream("gpt-4o"))).await;
+        assert_eq!(response.version(), http::Version::HTTP_11);
+        assert_eq!(response.headers()["transfer-encoding"], "chunked");
+        let answer = Answer::read(response).await;
+        // Without chunks the end of the connection would be a good one.
+        assert_eq!(answer.whole, complete, "{answer:?}");
+        assert!(answer.text().starts_with(events));
+        lives(&world).await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_http_is_no_answer() {
     for bytes in [
         "\0\x01\x02\x03",

@@ -9,7 +9,7 @@
 //! | reads | the request's method, path, headers and body; [`Arc<Facts>`](Facts) in its extensions |
 //! | changes in the request | URI made absolute below the base URL; headers by the allow-list ([`headers::retain_request`]); `Accept-Encoding: identity` where the answer is read |
 //! | writes | [`Answered`] in the response's extensions, and what [`read_answer`] publishes |
-//! | changes in the response | [`headers::retain_response`] |
+//! | changes in the response | [`headers::retain_response`]; HTTP/1.0 becomes HTTP/1.1 |
 //!
 //! On success the answer comes as it is, redirects included; its body is read as it passes, frame
 //! by frame, with nothing spawned in between. The answer to `HEAD` has none, and is not read,
@@ -76,7 +76,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
+    HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, UPGRADE},
 };
 use http_body::Body as _;
@@ -273,6 +273,9 @@ impl Shared {
             return self.switched(response, upgrade);
         }
         let (mut parts, body) = response.into_parts();
+        // Of an HTTP/1.0 in it a server would make one of its own (RFC 9110, section 2.5, says not to): without chunks, so
+        // that a cut answer looked whole, and with the connection closed behind it.
+        parts.version = parts.version.max(Version::HTTP_11);
         headers::retain_response(&mut parts.headers);
         // hyper's own: nothing of this connection is of use above.
         parts.extensions = http::Extensions::new();
