@@ -23,7 +23,7 @@ Environment:
   OPENAI_ORG_ID, OPENAI_PROJECT_ID      sent along with the key
   OPENAI_TIMEOUT, OPENAI_MAX_RETRIES    seconds; retries after the first attempt (3)
   TOWERGATE_CLIENT_KEYS                 keys that clients must present, comma-separated
-Every flag below has a variable too; the flag wins.";
+Every flag has a variable too; the flag wins.";
 
 /// An inference gateway for the OpenAI API.
 #[derive(Debug, Parser)]
@@ -138,7 +138,7 @@ pub(crate) struct ServerArgs {
     /// Where to listen; port 0 takes a free one, and the address is printed [default: 127.0.0.1:8080]
     #[arg(long, env = "TOWERGATE_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
-    /// A listener of its own for /healthz, /readyz and /metrics
+    /// A listener of its own for /healthz, /readyz, /health and /metrics
     #[arg(long, env = "TOWERGATE_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub(crate) admin_listen: Option<SocketAddr>,
     /// Speak TLS: a PEM file with the certificate chain; needs --tls-key. Both files are followed

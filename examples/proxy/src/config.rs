@@ -8,6 +8,7 @@ use towergate::config::{Config, Import, Variables, schema};
 
 use crate::{
     cli::{CheckArgs, ExplainArgs, ImportArgs},
+    out,
     settings::{self, Error},
 };
 
@@ -15,11 +16,8 @@ pub(crate) async fn check(args: CheckArgs) -> Result<ExitCode, Error> {
     match Config::load(&args.file, &Variables::of_process()).await {
         Ok(config) => {
             let providers = config.providers().len();
-            println!(
-                "{} is sound: {providers} provider{}",
-                args.file.display(),
-                if providers == 1 { "" } else { "s" }
-            );
+            let plural = if providers == 1 { "" } else { "s" };
+            out::print(format_args!("{} is sound: {providers} provider{plural}\n", args.file.display()))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(errors) => {
@@ -30,7 +28,7 @@ pub(crate) async fn check(args: CheckArgs) -> Result<ExitCode, Error> {
 }
 
 pub(crate) fn print_schema() -> Result<ExitCode, Error> {
-    println!("{}", serde_json::to_string_pretty(&schema())?);
+    out::print(serde_json::to_string_pretty(&schema())? + "\n")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -43,7 +41,7 @@ pub(crate) async fn import_litellm(args: ImportArgs) -> Result<ExitCode, Error> 
             return Ok(ExitCode::FAILURE);
         }
     };
-    print!("{}", import.yaml());
+    out::print(import.yaml())?;
     for note in import.notes() {
         eprintln!("{}:{note}", args.file.display());
     }
@@ -66,12 +64,12 @@ pub(crate) async fn explain(args: ExplainArgs, matches: &ArgMatches) -> Result<E
     }
     let config = Config::load(&args.config, &Variables::of_process()).await?;
     match &args.model {
-        Some(model) => print!("{}", config.explain(model, &headers)),
-        None => print!("{}", config.explain_providers()),
+        Some(model) => out::print(config.explain(model, &headers))?,
+        None => out::print(config.explain_providers())?,
     }
-    print!("{}", config.explain_settings(&settings::plan(&args.server, matches, Some(&config))));
+    out::print(config.explain_settings(&settings::plan(&args.server, matches, Some(&config))))?;
     if settings::has_client_keys(&args.server) {
-        println!("\nclient keys: those of flags and environment stand in place of those of the file");
+        out::print("\nclient keys: those of flags and environment stand in place of those of the file\n")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,7 @@ use towergate_sim::{Sim, SimServer};
 
 use crate::{
     cli::DemoArgs,
-    logging, serve,
+    logging, out, serve,
     settings::{self, Error, GivenKeys},
 };
 
@@ -21,7 +21,7 @@ pub(crate) async fn run(args: DemoArgs, matches: &ArgMatches) -> Result<ExitCode
     let gateway = Gateway::builder().provider(provider.api_key("demo-key")?.build()?);
     let gateway = settings::limited(&GivenKeys::read(&args.server).await?, &plan, gateway)?.build()?;
     let code = serve::start(&plan, gateway, |url| {
-        println!(
+        out::print(format_args!(
             "
 In front of a simulated OpenAI: no key, no cost, always the same answers. Try it:
 
@@ -31,8 +31,9 @@ In front of a simulated OpenAI: no key, no cost, always the same answers. Try it
   python3 -c 'from openai import OpenAI; print(OpenAI(base_url=\"{url}/v1\", api_key=\"any\").chat.completions.create(model=\"gpt-4o\", messages=[{{\"role\": \"user\", \"content\": \"Hello!\"}}]).choices[0].message.content)'
 
 A bad day can be asked for by the model's name, such as \"fault:status=503;times=2\".
-Ctrl-C ends it."
-        );
+Ctrl-C ends it.
+"
+        ))
     })
     .await;
     sim.shutdown().await;

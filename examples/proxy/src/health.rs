@@ -12,7 +12,7 @@ use towergate::{
 
 use crate::{
     cli::HealthArgs,
-    logging, running,
+    logging, out, running,
     settings::{self, Error},
 };
 
@@ -31,13 +31,13 @@ pub(crate) async fn run(args: HealthArgs) -> Result<ExitCode, Error> {
     if let Some(url) = &args.gateway {
         let report = running::health(url).await?;
         if args.json {
-            println!("{report}");
+            out::print(format_args!("{report}\n"))?;
         } else {
-            print!("{}", table(report["providers"].as_array().map_or(&[][..], Vec::as_slice)));
+            out::print(table(report["providers"].as_array().map_or(&[][..], Vec::as_slice)))?;
             if let Some(error) = report["configuration"]["error"].as_str() {
-                println!(
-                    "\nthe configuration file was not taken over, the one before it is in force: {error}"
-                );
+                out::print(format_args!(
+                    "\nthe configuration file was not taken over, the one before it is in force: {error}\n"
+                ))?;
             }
         }
         return Ok(code(report["status"] == "healthy"));
@@ -52,9 +52,9 @@ pub(crate) async fn run(args: HealthArgs) -> Result<ExitCode, Error> {
     let reports = join_all(checks).await;
     let all_well = reports.iter().all(|report| report["healthy"] == true);
     match (args.json, &args.config, &reports[..]) {
-        (true, None, [only]) => println!("{only}"),
-        (true, ..) => println!("{}", Value::from(reports)),
-        (false, ..) => print!("{}", table(&reports)),
+        (true, None, [only]) => out::print(format_args!("{only}\n"))?,
+        (true, ..) => out::print(format_args!("{}\n", Value::from(reports)))?,
+        (false, ..) => out::print(table(&reports))?,
     }
     Ok(code(all_well))
 }

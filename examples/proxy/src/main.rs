@@ -9,6 +9,7 @@ mod fields;
 mod health;
 mod lines;
 mod logging;
+mod out;
 mod running;
 mod serve;
 mod settings;

@@ -1,6 +1,7 @@
 //! `towergate serve`.
 
 use std::{
+    io,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
@@ -14,7 +15,7 @@ use towergate::{
 
 use crate::{
     cli::ServeArgs,
-    logging,
+    logging, out,
     settings::{self, Error, GivenKeys},
 };
 
@@ -33,7 +34,7 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
         let provider = settings::provider(&args.upstream).await?.build()?;
         let keys = GivenKeys::read(&args.server).await?;
         let gateway = settings::limited(&keys, &plan, Gateway::builder().provider(provider))?;
-        return start(&plan, gateway.build()?, |_| ()).await;
+        return start(&plan, gateway.build()?, |_| Ok(())).await;
     };
     if settings::says_anything(&args.upstream) {
         return Err(format!(
@@ -69,7 +70,7 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
     let watched = gateway.clone();
     let watching = tokio::spawn(async move { watched.watch_health().await });
     let following = tokio::spawn(live.follow(async move || hangups.next().await));
-    let code = start(&plan, gateway, |_| ()).await;
+    let code = start(&plan, gateway, |_| Ok(())).await;
     following.abort();
     watching.abort();
     code
@@ -79,7 +80,7 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
 pub(crate) async fn start(
     plan: &ServerPlan,
     gateway: Gateway,
-    ready: impl FnOnce(&str),
+    ready: impl FnOnce(&str) -> io::Result<()>,
 ) -> Result<ExitCode, Error> {
     let mut server = settings::server(plan)?;
     // Opened after the recorder stands: it counts.
@@ -108,11 +109,11 @@ pub(crate) async fn start(
     // one that comes while the first is being acted on.
     let (mut first, mut signals) = (signal::Signals::listen()?, signal::Signals::listen()?);
     let url = format!("{scheme}://{}", server.local_addr());
-    println!("towergate is listening on {url}");
+    out::print(format_args!("towergate is listening on {url}\n"))?;
     if let Some(admin) = server.admin_addr() {
-        println!("operators: http://{admin}/healthz /readyz /health /metrics");
+        out::print(format_args!("operators: http://{admin}/healthz /readyz /health /metrics\n"))?;
     }
-    ready(&url);
+    ready(&url)?;
 
     let serving = server.serve(async move { first.next().await });
     tokio::pin!(serving);

@@ -120,6 +120,16 @@ fn help_teaches() {
 }
 
 #[test]
+fn a_reader_that_has_enough_is_no_fault() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = towergate(&["schema"]);
+    command.stdout(writer).stderr(Stdio::piped());
+    let Output { status, stderr, .. } = command.spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!((status.code(), String::from_utf8(stderr).unwrap().as_str()), (Some(0), ""));
+}
+
+#[test]
 fn without_a_provider_it_says_what_to_set() {
     for args in [&[][..], &["serve"]] {
         let (code, text) = ends(towergate(args));
