@@ -29,7 +29,7 @@ pub(super) struct DocumentBody {
     state: Arc<StreamState>,
     provider: Provider,
     /// None once it was found to be no JSON, where that does not matter.
-    document: Option<Document<3>>,
+    document: Option<Document<4>>,
     stage: Stage,
 }
 
@@ -50,7 +50,7 @@ impl DocumentBody {
         state: Arc<StreamState>,
         provider: Provider,
     ) -> Self {
-        let document = Some(Document::new(["usage", "error", "status"], KEPT_CAP));
+        let document = Some(Document::new(["usage", "error", "status", "object"], KEPT_CAP));
         let mut body = Self { inner, api, strict, state, provider, document, stage: Stage::Open };
         // Nothing comes, and nobody may ask: an empty answer is told at once.
         if body.inner.is_end_stream() {
@@ -115,11 +115,16 @@ impl DocumentBody {
         self.state.set_complete();
     }
 
-    /// A response has an `error` of its own, which counts only where its status says so.
-    fn is_failure(&self, document: &Document<3>, error: &[u8]) -> bool {
+    /// A response has an `error` of its own, which counts only where its status says so. OpenAI's specification lets the
+    /// status be left out: what says that it is a response is one then, too.
+    fn is_failure(&self, document: &Document<4>, error: &[u8]) -> bool {
         let nothing: [&[u8]; 4] = [b"null", b"false", b"\"\"", b"{}"];
         !nothing.contains(&error)
-            && (self.api != Api::Responses || matches!(document.kept("status"), None | Some(b"\"failed\"")))
+            && (self.api != Api::Responses
+                || match document.kept("status") {
+                    Some(status) => status == b"\"failed\"",
+                    None => document.kept("object") != Some(b"\"response\""),
+                })
     }
 }
 

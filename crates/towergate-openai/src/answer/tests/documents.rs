@@ -40,6 +40,16 @@ async fn an_error_document_is_a_failure_where_a_model_should_answer() {
     assert_eq!(document(RESPONSES, [data(failed)]).await.failure().status, StatusCode::INTERNAL_SERVER_ERROR);
     let odd = br#"{"status":"completed","error":{"code":"server_error","message":"m"}}"#;
     assert!(document(RESPONSES, [data(odd)]).await.state.is_complete());
+    let unsaid = br#"{"object":"response","error":{"code":"bio_policy","message":"m"},"output":[]}"#;
+    let got = document(RESPONSES, [data(unsaid)]).await;
+    assert!(got.state.is_complete() && got.state.failure().is_none());
+    for object in ["error", "response.error"] {
+        let bare = format!(r#"{{"object":"{object}","error":{{"code":"bio_policy","message":"m"}}}}"#);
+        assert_eq!(
+            document(RESPONSES, [data(bare.as_bytes())]).await.failure().status,
+            StatusCode::BAD_REQUEST
+        );
+    }
     // A stored object that failed is no failure to look it up.
     assert!(document("/batches", [data(error)]).await.state.failure().is_none());
 }
