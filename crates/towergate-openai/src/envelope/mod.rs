@@ -2,8 +2,8 @@
 //!
 //! Written for errors of ours, always with all four keys of OpenAI's specification:
 //! `{"error":{"message":…,"type":…,"param":…,"code":…}}`. `type` is `invalid_request_error` where
-//! the client is at fault, else `gateway_error`; `code` is [`Error::code`]. The SDKs choose their
-//! exception by the status, not by these.
+//! the client is at fault (a 4xx), else `gateway_error`; `code` is [`Error::code`]. OpenAI's SDKs
+//! choose their exception by the status, not by these.
 //!
 //! Inside a stream the same object stands in one event, in the shape of that API, so that
 //! openai-python (a true `error`), -node (that, or `event: error`) and -go (any `error`) all raise.
@@ -97,10 +97,10 @@ struct Object<'a> {
 
 impl<'a> Object<'a> {
     fn of(error: &'a Error) -> Self {
-        let kind = match error.origin() {
-            Origin::Client => "invalid_request_error",
-            Origin::Gateway | Origin::Upstream => "gateway_error",
-        };
+        // A client that had not the patience to wait made no wrong request: LiteLLM, which goes by the type, would
+        // report a 504 as one.
+        let invalid = error.origin() == Origin::Client && error.kind().status().is_client_error();
+        let kind = if invalid { "invalid_request_error" } else { "gateway_error" };
         Self { message: error.to_string(), kind, param: error.param(), code: error.code() }
     }
 }

@@ -16,13 +16,18 @@ fn parse(body: &str) -> ErrorBody {
 
 #[test]
 fn an_envelope_has_all_four_keys() {
-    for kind in
-        [ErrorKind::BadRequest, ErrorKind::Unauthorized, ErrorKind::Timeout(Clock::Head), ErrorKind::Internal]
-    {
+    for kind in [
+        ErrorKind::BadRequest,
+        ErrorKind::Unauthorized,
+        ErrorKind::Timeout(Clock::Head),
+        ErrorKind::Timeout(Clock::RequestBody),
+        ErrorKind::Timeout(Clock::ClientPatience),
+        ErrorKind::Internal,
+    ] {
         let value: Value = serde_json::from_slice(&body(&Error::new(kind, "x"))).unwrap();
         let object = value["error"].as_object().unwrap();
         assert_eq!(object.keys().collect::<Vec<_>>(), ["message", "type", "param", "code"]);
-        let ours = kind.origin() != Origin::Client;
+        let ours = kind.status().is_server_error();
         assert_eq!(object["type"], if ours { "gateway_error" } else { "invalid_request_error" });
         assert_eq!(object["code"], kind.code());
     }
