@@ -1,84 +1,126 @@
-//! Log lines on their way out: those that the work of one wake makes are written together.
+//! Log lines on their way out, by a thread of their own.
 //!
-//! A busy proxy ends several requests each time a worker of the runtime wakes up, and a write for
-//! each of their lines is a good part of what they cost. So a worker that is awake puts its lines
-//! into a buffer, which is written before a worker goes to sleep, when it is full, and at the end.
-//! Nothing waits for a timer, and an idle process holds nothing back. A warning, an error, and a
-//! line of any other thread are written at once, with all that came before them.
+//! Whoever logs puts a line into a buffer and goes on. The writer writes what is there at once, and then
+//! pauses for five milliseconds: an idle process holds nothing back, and a busy one writes many lines
+//! together, since a write for each would be a good part of what a request costs.
+//!
+//! Where standard error takes nothing more (a pipe that nobody reads any longer), requests go on: past
+//! [`MAX_WAITING`] lines are lost, and a line says how many when it takes some again.
 
 use std::{
-    cell::Cell,
     io::{self, Write},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
 };
 
-use tokio::runtime::Builder;
-use tracing::{Level, Metadata};
-use tracing_subscriber::fmt::MakeWriter;
+/// So many bytes wait for the writer at most.
+const MAX_WAITING: usize = 4 * 1024 * 1024;
 
-/// A buffer that holds so much is written: lines of a worker that never sleeps wait no longer.
-const FULL: usize = 8 * 1024;
+/// A buffer that had to grow beyond is given back.
+const KEPT: usize = 64 * 1024;
 
-/// What all threads have said and nobody has written yet.
-static BUFFER: Mutex<Buffer> = Mutex::new(Buffer(Vec::new()));
+const PAUSE: Duration = Duration::from_millis(5);
 
-thread_local! {
-    /// Whether this thread will come by [`flush`] by itself.
-    static IS_AWAKE: Cell<bool> = const { Cell::new(false) };
-}
+/// At the end of the process, so long is waited for what has not been written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Writes to standard error, through the buffer. See the [module](self).
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Lines;
+/// What goes to standard error.
+pub(crate) static STDERR: Lines = Lines::new();
 
-/// Takes one line.
+/// Takes whole lines from any thread. See the [module](self).
 #[derive(Debug)]
-pub(crate) struct Line {
-    at_once: bool,
+pub(crate) struct Lines {
+    state: Mutex<State>,
+    came: Condvar,
+    written: Condvar,
 }
 
-/// Whole lines.
 #[derive(Debug)]
-struct Buffer(Vec<u8>);
-
-/// Makes the runtime's workers write before they sleep.
-pub(crate) fn flush_before_sleep(runtime: &mut Builder) -> &mut Builder {
-    let sleep = || {
-        IS_AWAKE.set(false);
-        flush();
-    };
-    runtime.on_thread_unpark(|| IS_AWAKE.set(true)).on_thread_park(sleep).on_thread_stop(sleep)
+struct State {
+    waiting: Vec<u8>,
+    lost: u64,
+    is_writing: bool,
 }
 
-/// Writes what is there. Also for the end of the process.
+/// Starts the writer.
+pub(crate) fn start() -> io::Result<()> {
+    thread::Builder::new().name("log-writer".into()).spawn(|| STDERR.write_to(&mut io::stderr()))?;
+    Ok(())
+}
+
+/// Waits until all is written, a second at most.
 pub(crate) fn flush() {
-    buffer().write_to(&mut io::stderr());
+    STDERR.wait_written(FLUSH_TIMEOUT);
 }
 
-/// It is held while it is written, so that no line overtakes another.
-fn buffer() -> MutexGuard<'static, Buffer> {
-    BUFFER.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether there is a line that has not been written.
+fn is_left(state: &State) -> bool {
+    state.is_writing || !state.waiting.is_empty()
 }
 
 // === impl Lines ===
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line;
-
-    fn make_writer(&'a self) -> Line {
-        Line { at_once: true }
+impl Lines {
+    const fn new() -> Self {
+        let state = State { waiting: Vec::new(), lost: 0, is_writing: false };
+        Self { state: Mutex::new(state), came: Condvar::new(), written: Condvar::new() }
     }
 
-    fn make_writer_for(&'a self, line: &Metadata<'_>) -> Line {
-        Line { at_once: *line.level() <= Level::WARN || !IS_AWAKE.get() }
+    fn push(&self, line: &[u8]) {
+        let mut state = self.lock();
+        if state.waiting.len() + line.len() > MAX_WAITING {
+            state.lost += 1;
+            return;
+        }
+        let is_first = state.waiting.is_empty();
+        state.waiting.extend_from_slice(line);
+        drop(state);
+        if is_first {
+            self.came.notify_one();
+        }
+    }
+
+    /// The writer's work, for ever.
+    fn write_to(&self, out: &mut impl Write) {
+        let mut batch = Vec::new();
+        loop {
+            let lost = self.take(&mut batch);
+            // Where nobody reads our log any more, there is nobody to tell.
+            let _ = out.write_all(&batch);
+            batch.clear();
+            batch.shrink_to(KEPT);
+            if lost > 0 {
+                tracing::warn!(lines = lost, "log lines were lost: standard error was not read fast enough");
+            }
+            self.lock().is_writing = false;
+            self.written.notify_all();
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Waits for lines, and moves them to `batch`. Gives how many there was no room for.
+    fn take(&self, batch: &mut Vec<u8>) -> u64 {
+        let state = self.lock();
+        let is_empty = |state: &mut State| state.waiting.is_empty();
+        let mut state = self.came.wait_while(state, is_empty).unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut state.waiting, batch);
+        state.is_writing = true;
+        std::mem::take(&mut state.lost)
+    }
+
+    fn wait_written(&self, timeout: Duration) {
+        drop(self.written.wait_timeout_while(self.lock(), timeout, |state| is_left(state)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Line ===
-
-impl Write for Line {
+impl Write for &Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        buffer().push(line, self.at_once, &mut io::stderr());
+        self.push(line);
         Ok(line.len())
     }
 
@@ -87,37 +129,18 @@ impl Write for Line {
     }
 }
 
-// === impl Buffer ===
-
-impl Buffer {
-    fn push(&mut self, line: &[u8], at_once: bool, out: &mut impl Write) {
-        self.0.extend_from_slice(line);
-        if at_once || self.0.len() >= FULL {
-            self.write_to(out);
-        }
-    }
-
-    /// Where nobody reads our log any more, there is nobody to tell.
-    fn write_to(&mut self, out: &mut impl Write) {
-        if !self.0.is_empty() {
-            let _ = out.write_all(&self.0);
-            self.0.clear();
-            self.0.shrink_to(2 * FULL);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
     use super::*;
 
-    /// Keeps each write by itself.
-    #[derive(Default)]
-    struct Writes(Vec<Vec<u8>>);
+    /// Hands on each write by itself, and waits until somebody takes it.
+    struct Writes(SyncSender<Vec<u8>>);
 
     impl Write for Writes {
         fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-            self.0.push(text.to_vec());
+            self.0.send(text.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
             Ok(text.len())
         }
 
@@ -126,45 +149,58 @@ mod tests {
         }
     }
 
-    #[test]
-    fn lines_are_written_together_and_in_order() {
-        let (mut buffer, mut out) = (Buffer(Vec::new()), Writes::default());
-        buffer.push(b"a\n", false, &mut out);
-        buffer.push(b"b\n", false, &mut out);
-        assert!(out.0.is_empty());
-        buffer.push(b"c\n", true, &mut out);
-        buffer.push(b"d\n", false, &mut out);
-        buffer.write_to(&mut out);
-        buffer.write_to(&mut out);
-        assert_eq!(out.0, [b"a\nb\nc\n".to_vec(), b"d\n".to_vec()]);
+    fn started() -> (&'static Lines, Receiver<Vec<u8>>) {
+        let lines: &'static Lines = Box::leak(Box::new(Lines::new()));
+        let (sender, writes) = sync_channel(0);
+        thread::spawn(|| lines.write_to(&mut Writes(sender)));
+        (lines, writes)
+    }
+
+    fn wait_for_the_writer(lines: &Lines) {
+        while !lines.lock().is_writing {
+            thread::yield_now();
+        }
     }
 
     #[test]
-    fn a_full_buffer_is_written() {
-        let (mut buffer, mut out) = (Buffer(Vec::new()), Writes::default());
-        for _ in 0..FULL / 8 {
-            assert!(out.0.is_empty());
-            buffer.push(b"1234567\n", false, &mut out);
-        }
-        assert_eq!(out.0.len(), 1);
-        assert!(buffer.0.is_empty());
+    fn lines_that_come_meanwhile_are_written_together_and_in_order() {
+        let (lines, writes) = started();
+        lines.push(b"a\n");
+        wait_for_the_writer(lines);
+        lines.push(b"b\n");
+        lines.push(b"c\n");
+        assert_eq!(writes.recv().unwrap(), b"a\n");
+        assert_eq!(writes.recv().unwrap(), b"b\nc\n");
     }
 
     #[test]
-    fn a_worker_writes_before_it_sleeps_and_other_threads_at_once() {
-        let mut builder = Builder::new_multi_thread();
-        let runtime = flush_before_sleep(builder.worker_threads(1)).build().unwrap();
-        // A worker that has just started has not slept yet.
-        while !runtime.block_on(runtime.spawn(async { IS_AWAKE.get() })).unwrap() {}
-        let kept = runtime.block_on(runtime.spawn(async {
-            buffer().push(b"a line of a worker\n", false, &mut io::stderr());
-            !buffer().0.is_empty()
-        }));
-        assert!(kept.unwrap());
-        while !buffer().0.is_empty() {
-            std::thread::yield_now();
+    fn who_logs_does_not_wait_for_a_reader_and_what_waits_is_bounded() {
+        let (lines, writes) = started();
+        let line = [b"x".repeat(1023), b"\n".to_vec()].concat();
+        lines.push(&line);
+        wait_for_the_writer(lines);
+        for _ in 0..MAX_WAITING / line.len() + 7 {
+            lines.push(&line);
         }
-        let other = runtime.block_on(runtime.spawn_blocking(|| IS_AWAKE.get())).unwrap();
-        assert!(!other && !IS_AWAKE.get());
+        let state = lines.lock();
+        assert_eq!((state.waiting.len(), state.lost), (MAX_WAITING, 7));
+        drop(state);
+        assert_eq!(writes.recv().unwrap().len(), line.len());
+        assert_eq!(writes.recv().unwrap().len(), MAX_WAITING);
+        lines.push(b"again\n");
+        assert_eq!(writes.recv().unwrap(), b"again\n");
+        assert_eq!(lines.lock().lost, 0);
+    }
+
+    #[test]
+    fn the_end_waits_for_the_writer_and_not_for_ever() {
+        let (lines, writes) = started();
+        lines.push(b"the last one\n");
+        lines.wait_written(Duration::from_millis(20));
+        assert!(is_left(&lines.lock()));
+        let reader = thread::spawn(move || writes.recv().unwrap());
+        lines.wait_written(Duration::from_secs(60));
+        assert!(!is_left(&lines.lock()));
+        assert_eq!(reader.join().unwrap(), b"the last one\n");
     }
 }

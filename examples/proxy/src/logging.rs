@@ -7,7 +7,11 @@ use tracing_subscriber::{
     Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use crate::{fields::Fields, lines::Lines};
+use crate::{
+    fields::Fields,
+    lines,
+    text::{Text, Utc},
+};
 
 /// The filter knows levels and modules and no spans: one that does would be asked, under a lock,
 /// each time that a request is polled.
@@ -16,12 +20,13 @@ pub(crate) fn init(filter: &str, format: LogFormat) -> Result<(), String> {
         .parse()
         .map_err(|error| format!("{filter:?} is no log filter: {error} [setting: --log, logging.level]"))?;
     let colours = std::io::stderr().is_terminal();
-    let lines = fmt::layer().with_writer(Lines).with_ansi(colours);
-    let lines = match format {
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-        LogFormat::Text => lines.fmt_fields(Fields).boxed(),
+    let layer = fmt::layer().with_writer(|| &lines::STDERR).with_ansi(colours).with_timer(Utc);
+    let layer = match format {
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Text => layer.fmt_fields(Fields).event_format(Text).boxed(),
     };
-    tracing_subscriber::registry().with(lines).with(filter).init();
+    lines::start().map_err(|error| format!("cannot start the thread that writes the log: {error}"))?;
+    tracing_subscriber::registry().with(layer).with(filter).init();
     Ok(())
 }
 

@@ -13,6 +13,7 @@ mod out;
 mod running;
 mod serve;
 mod settings;
+mod text;
 
 use std::process::ExitCode;
 
@@ -28,8 +29,7 @@ fn main() -> ExitCode {
     };
     let matches = matches.subcommand().map_or(&matches, |(_, below)| below);
     logging::hush_panics();
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = match lines::flush_before_sleep(runtime.enable_all()).build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("towergate: cannot start the runtime: {error}");

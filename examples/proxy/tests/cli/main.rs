@@ -119,6 +119,26 @@ fn help_teaches() {
     }
 }
 
+/// Past what a pipe holds, some 64 KiB: lines wait, and requests do not.
+#[test]
+fn requests_go_on_where_nobody_reads_the_log() {
+    const REQUESTS: usize = 600;
+    let serving = Serving::start(towergate(&["demo", "--listen", "127.0.0.1:0"]));
+    let mut stream = TcpStream::connect(&serving.address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let requests = [&*post("gpt-4o", false, "").repeat(REQUESTS - 1), &post("gpt-4o", false, CLOSE)].concat();
+    let mut writer = stream.try_clone().unwrap();
+    let sent = std::thread::spawn(move || writer.write_all(requests.as_bytes()));
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    sent.join().unwrap().unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), REQUESTS);
+    let (code, log) = serving.terminate();
+    assert_eq!(code, Some(0));
+    assert!(log.len() > 128 * 1024, "{}", log.len());
+    assert_eq!(log.matches("outcome=\"completed\"").count(), REQUESTS, "{log:.2000}");
+}
+
 #[test]
 fn a_reader_that_has_enough_is_no_fault() {
     let (reader, writer) = std::io::pipe().unwrap();
