@@ -7,10 +7,10 @@
 //! are (a stream is complete when all choices are), `stream_format` for speech, and for responses
 //! what they refer to (`previous_response_id`, `conversation`, `prompt`): only one provider keeps it.
 //!
-//! Refused is only what cannot be a request: what is not JSON, not an object, lacks a `model` that
-//! the route requires, or has one that is no string; and a duplicate of a key that is read (escapes
-//! decoded), since the reader behind us could take the other one. Upstream is the judge of all
-//! else: other types, unknown keys, deep nesting.
+//! Refused is only what cannot be a request: what is not JSON, not an object (or nothing, where no
+//! model is run), lacks a `model` that the route requires, or has one that is no string; and a
+//! duplicate of a key that is read (escapes decoded), since the reader behind us could take the
+//! other one. Upstream is the judge of all else: other types, unknown keys, deep nesting.
 //!
 //! ```
 //! use towergate_openai::{request, routes};
@@ -69,7 +69,8 @@ pub struct Request<'a> {
 /// # Errors
 ///
 /// [`ErrorKind::BadRequest`], with the `code` and `param` of the envelope, as the module says. An
-/// empty body is refused only where the route runs a model: elsewhere clients do send none.
+/// empty body is refused only where the route runs a model: elsewhere clients do send none, or write
+/// `null` for it.
 pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
     let takes_model = route.requires_model || route.generates;
     let mut reader = Reader::new(body);
@@ -78,10 +79,11 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
         None => return Err(invalid("the request body is empty; a JSON object is expected")),
         Some(b'{') => {}
         Some(_) => {
-            return Err(match reader.skip().and_then(|_| reader.end()) {
-                Ok(()) => invalid("the request body is JSON, but not an object"),
-                Err(fault) => not_json(fault, reader.at()),
-            });
+            return match reader.skip().and_then(|value| reader.end().map(|()| value)) {
+                Ok(b"null") if !takes_model => Ok(Request::default()),
+                Ok(_) => Err(invalid("the request body is JSON, but not an object")),
+                Err(fault) => Err(not_json(fault, reader.at())),
+            };
         }
     }
     let mut request = Request::default();

@@ -90,7 +90,13 @@ fn what_is_no_json_object_is_refused() {
     ] {
         assert_eq!(refused(body), ("invalid_json".to_owned(), None), "{body:?}");
     }
-    assert_eq!(read(route("/threads"), b"").unwrap(), Request::default());
+    for none in ["", " \n", "null", " null\n"] {
+        assert_eq!(read(route("/threads"), none.as_bytes()).unwrap(), Request::default(), "{none:?}");
+    }
+    for body in ["nul", "null null", "[]", "\"null\"", "false"] {
+        assert!(read(route("/threads"), body.as_bytes()).is_err(), "{body:?}");
+    }
+    assert!(read(route("/images/generations"), b"null").is_err());
     assert!(read(route("/threads"), b"[]").is_err());
 }
 
