@@ -111,7 +111,7 @@ async fn an_upload_that_pauses_too_long_is_a_408() {
         .start()
         .await;
     let answer = raw(world.address, &post("content-length: 100\r\n", "{\"model\"")).await;
-    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("timeouts.request_body"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("server.request_body_timeout"), "{answer}");
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn a_body_that_grows_past_the_limit_is_a_413() {
     let world = World::builder().gateway(|gateway| gateway.max_body(1000)).start().await;
     let chunk = format!("190\r\n{}\r\n", " ".repeat(400)).repeat(5);
     let answer = raw(world.address, &post("transfer-encoding: chunked\r\n", &chunk)).await;
-    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("limits.max_body"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("server.max_body"), "{answer}");
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn one_host_is_asked_for() {
 async fn a_body_that_is_refused_by_its_length_is_not_asked_for() {
     let world = World::builder().gateway(|gateway| gateway.max_body(1000)).start().await;
     let answer = raw(world.address, &post("expect: 100-continue\r\ncontent-length: 1001\r\n", "")).await;
-    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("limits.max_body"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("server.max_body"), "{answer}");
     assert!(!answer.contains("100 Continue"), "{answer}");
 }
 

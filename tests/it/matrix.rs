@@ -166,7 +166,7 @@ async fn the_total_bounds_all_attempts() {
         .start()
         .await;
     let answer = world.http1().chat(&chat("fault:stall-head")).await;
-    names_clock(&answer, "total_timeout", "timeouts.total");
+    names_clock(&answer, "total_timeout", "server.total_timeout");
 }
 
 #[tokio::test]
@@ -243,7 +243,7 @@ async fn our_own_refusals_are_envelopes() {
         assert_eq!(send("/nowhere", "{}").await.status, 404);
         let large = send("/v1/chat/completions", &" ".repeat(2000)).await;
         assert_eq!(large.status, 413);
-        assert!(large.error()["message"].as_str().unwrap().contains("limits.max_body"));
+        assert!(large.error()["message"].as_str().unwrap().contains("server.max_body"));
     }
     assert_eq!(world.sim.counts().received, 0, "none of it went upstream");
 }

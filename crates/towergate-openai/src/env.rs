@@ -49,7 +49,8 @@ const MAX_TIMEOUT_SECONDS: f64 = 86_400.0;
 const API_KEY: &str = "OPENAI_API_KEY";
 const API_KEY_FILE: &str = "OPENAI_API_KEY_FILE";
 const BASE_URL: &str = "OPENAI_BASE_URL";
-const TIMEOUT: &str = "OPENAI_TIMEOUT";
+/// The variable that sets head, first event and idle.
+pub const TIMEOUT: &str = "OPENAI_TIMEOUT";
 const MAX_RETRIES: &str = "OPENAI_MAX_RETRIES";
 const ORG_ID: &str = "OPENAI_ORG_ID";
 const PROJECT_ID: &str = "OPENAI_PROJECT_ID";
@@ -133,7 +134,9 @@ impl OpenAiEnv {
         match &self.key {
             None => Ok(None),
             Some(KeySource::Value(credential)) => Ok(Some(RotatingKey::fixed(credential.clone()))),
-            Some(KeySource::File(path)) => SecretFile::new(API_KEY, path).open().await.map(Some),
+            Some(KeySource::File(path)) => {
+                SecretFile::new(API_KEY, path).named_by(API_KEY_FILE).open().await.map(Some)
+            }
         }
     }
 }

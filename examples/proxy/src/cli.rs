@@ -1,8 +1,11 @@
 //! The command line. A secret is never a flag: other users of the machine can read those.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, CommandFactory as _, Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue},
+};
 
 use towergate::config::{parse_bytes, parse_duration};
 
@@ -192,10 +195,37 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Says what is wrong with the command line. clap names the flag alone, also where the value came from its variable.
+pub(crate) fn refused(error: &clap::Error) -> ExitCode {
+    // Where not even this can be written, nobody reads it.
+    let _ = error.print();
+    if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+        && let Some(variable) = variable_of(argument.split_whitespace().next().unwrap_or_default())
+    {
+        eprintln!("\nThe value is that of the variable {variable}.");
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// The variable that a flag's value came from; `None` where the flag itself was given.
+fn variable_of(flag: &str) -> Option<String> {
+    let is_given = |given: OsString| {
+        given.to_str().is_some_and(|given| given.split_once('=').map_or(given, |(name, _)| name) == flag)
+    };
+    if std::env::args_os().any(is_given) {
+        return None;
+    }
+    let cli = Cli::command();
+    let commands = std::iter::once(&cli).chain(cli.get_subcommands());
+    let variable = commands
+        .flat_map(clap::Command::get_arguments)
+        .find(|argument| argument.get_long().is_some_and(|name| flag.strip_prefix("--") == Some(name)))?
+        .get_env()?;
+    std::env::var_os(variable).is_some().then(|| variable.to_string_lossy().into_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

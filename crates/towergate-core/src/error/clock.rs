@@ -38,11 +38,11 @@ impl Clock {
     pub fn setting(self) -> &'static str {
         match self {
             Self::Connect => "timeouts.connect",
-            Self::RequestBody => "timeouts.request_body",
+            Self::RequestBody => "server.request_body_timeout",
             Self::Head => "timeouts.head",
             Self::FirstEvent => "timeouts.first_event",
             Self::Idle => "timeouts.idle",
-            Self::Total => "timeouts.total",
+            Self::Total => "server.total_timeout",
             Self::ClientPatience => "the client's own timeout, as announced in x-stainless-timeout",
         }
     }

@@ -18,12 +18,12 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn body_too_large(&self) -> Error {
         let message = format!("the request body is larger than the {} bytes allowed", self.max_body);
-        Error::new(ErrorKind::PayloadTooLarge, message).with_setting("limits.max_body")
+        Error::new(ErrorKind::PayloadTooLarge, message).with_setting("server.max_body")
     }
 
     pub(super) fn upload_too_large(&self) -> Error {
         let message = format!("the upload is larger than the {} bytes allowed", self.max_upload);
-        Error::new(ErrorKind::PayloadTooLarge, message).with_setting("limits.max_upload")
+        Error::new(ErrorKind::PayloadTooLarge, message).with_setting("server.max_upload")
     }
 
     pub(super) fn no_memory(&self) -> Error {

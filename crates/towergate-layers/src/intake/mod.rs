@@ -172,7 +172,7 @@ impl<P> IntakeLayer<P> {
         Self { protocol: Arc::new(protocol), limits }
     }
 
-    /// How many bytes a JSON body may have; setting `limits.max_body`. Default:
+    /// How many bytes a JSON body may have; setting `server.max_body`. Default:
     /// [`MAX_BODY`](Self::MAX_BODY).
     #[must_use]
     pub fn max_body(mut self, bytes: usize) -> Self {
@@ -180,7 +180,7 @@ impl<P> IntakeLayer<P> {
         self
     }
 
-    /// How many bytes a body may have that streams through; setting `limits.max_upload`. Default:
+    /// How many bytes a body may have that streams through; setting `server.max_upload`. Default:
     /// [`MAX_UPLOAD`](Self::MAX_UPLOAD).
     #[must_use]
     pub fn max_upload(mut self, bytes: u64) -> Self {

@@ -66,7 +66,7 @@ use crate::refusable::Refusable;
 #[cfg(test)]
 mod tests;
 
-const SETTING: &str = "limits.in_flight";
+const SETTING: &str = "server.max_in_flight";
 const COME_AGAIN: Duration = Duration::from_secs(1);
 
 /// Puts [`Limit`] around a service; all services that it makes share its permits.

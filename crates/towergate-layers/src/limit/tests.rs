@@ -36,7 +36,7 @@ async fn over_the_limit_is_turned_away_at_once() {
     let error = Error::find(&*error).unwrap();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
-    assert_eq!(error.setting(), Some("limits.in_flight"));
+    assert_eq!(error.setting(), Some("server.max_in_flight"));
 
     drop(first);
     ready(&mut service);

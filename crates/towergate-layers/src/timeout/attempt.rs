@@ -180,7 +180,7 @@ impl Limits {
 
     /// What a clock that went off says.
     pub(super) fn error(&self, clock: Clock, after: Duration) -> Error {
-        let error = Error::timeout(clock, after);
+        let error = Error::timeout(clock, after).with_setting(self.timeouts.setting(clock));
         match &self.provider {
             Some(provider) => error.with_provider(provider.clone()),
             None => error,

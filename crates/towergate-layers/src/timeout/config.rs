@@ -35,6 +35,9 @@ pub struct Timeouts {
     idle: Option<Duration>,
     total: Option<Duration>,
     tunnel_idle: Option<Duration>,
+    setting: Option<&'static str>,
+    /// What stands in place of the three above, for the model or while another provider stands ready.
+    own: AttemptClocks,
 }
 
 impl Timeouts {
@@ -55,6 +58,14 @@ impl Timeouts {
     pub fn uniform(timeout: Duration) -> Self {
         let total = Self::TOTAL.max(timeout);
         Self::default().with_head(timeout).with_first_event(timeout).with_idle(timeout).with_total(total)
+    }
+
+    /// Names what changes head, first event and idle, where it is one setting: their errors say it in place of each
+    /// clock's own.
+    #[must_use]
+    pub fn changed_by(mut self, setting: &'static str) -> Self {
+        self.setting = Some(setting);
+        self
     }
 
     /// Sets the longest gap in the client's upload.
@@ -146,12 +157,27 @@ impl Timeouts {
         (!silent).then(|| self.idle())
     }
 
+    /// The setting that changes a clock.
+    #[must_use]
+    pub fn setting(&self, clock: Clock) -> &'static str {
+        match clock {
+            Clock::Head if self.own.head.is_some() => "models.*.head, models.*.failover_after",
+            Clock::FirstEvent if self.own.first_event.is_some() => {
+                "models.*.first_event, models.*.failover_after"
+            }
+            Clock::Idle if self.own.idle.is_some() => "models.*.idle",
+            Clock::Head | Clock::FirstEvent | Clock::Idle => self.setting.unwrap_or_else(|| clock.setting()),
+            _ => clock.setting(),
+        }
+    }
+
     /// With the clocks that are set in `clocks` in place of these.
     #[must_use]
     pub fn overridden(mut self, clocks: &AttemptClocks) -> Self {
         self.head = clocks.head.or(self.head);
         self.first_event = clocks.first_event.or(self.first_event);
         self.idle = clocks.idle.or(self.idle);
+        self.own = *clocks;
         self
     }
 
@@ -166,30 +192,29 @@ impl Timeouts {
             let error = Error::new(ErrorKind::Misconfigured, "timeouts.tunnel_idle is zero");
             return Err(error.with_setting("timeouts.tunnel_idle"));
         }
+        // The total first: the others are set no longer than it by whoever sets it.
         let clocks = [
+            (Clock::Total, self.total),
             (Clock::RequestBody, self.request_body),
             (Clock::Head, self.head),
             (Clock::FirstEvent, self.first_event),
             (Clock::Idle, self.idle),
-            (Clock::Total, self.total),
         ];
         for (clock, set) in clocks {
             let Some(set) = set else { continue };
             if set.is_zero() {
-                return Err(misconfigured(format!("{} is zero", clock.setting()), clock));
+                return Err(self.misconfigured(clock, format!("{} is zero", self.setting(clock))));
             }
             if set > self.total() {
-                let (longer, total) = (clock.setting(), Clock::Total.setting());
-                return Err(misconfigured(
-                    format!("{longer} ({set:?}) is longer than {total} ({:?})", self.total()),
-                    clock,
-                ));
+                let (longer, total) = (self.setting(clock), Clock::Total.setting());
+                let message = format!("{longer} ({set:?}) is longer than {total} ({:?})", self.total());
+                return Err(self.misconfigured(clock, message));
             }
         }
         Ok(())
     }
-}
 
-fn misconfigured(message: String, clock: Clock) -> Error {
-    Error::new(ErrorKind::Misconfigured, message).with_setting(clock.setting())
+    fn misconfigured(&self, clock: Clock, message: String) -> Error {
+        Error::new(ErrorKind::Misconfigured, message).with_setting(self.setting(clock))
+    }
 }

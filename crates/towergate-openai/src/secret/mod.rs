@@ -56,6 +56,7 @@ pub use self::file::Fingerprint;
 #[derive(Debug, Clone)]
 pub struct SecretFile {
     variable: Arc<str>,
+    setting: Arc<str>,
     path: PathBuf,
     time_limit: Duration,
     poll_interval: Duration,
@@ -70,10 +71,10 @@ struct Inner {
     watch: Option<JoinHandle<()>>,
 }
 
-/// Why a file gave no key. Names the variable and the path; shows nothing of the content.
+/// Why a file gave no key. Names the setting and the path; shows nothing of the content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretError {
-    variable: Arc<str>,
+    setting: Arc<str>,
     path: PathBuf,
     problem: Problem,
 }
@@ -118,10 +119,18 @@ impl SecretFile {
     pub fn new(variable: &str, path: impl Into<PathBuf>) -> Self {
         Self {
             variable: variable.into(),
+            setting: variable.into(),
             path: path.into(),
             time_limit: Duration::from_secs(10),
             poll_interval: Duration::from_secs(2),
         }
+    }
+
+    /// The setting that names the file, for errors. Default: the variable.
+    #[must_use]
+    pub fn named_by(mut self, setting: &str) -> Self {
+        self.setting = setting.into();
+        self
     }
 
     /// How long the first read may take: a FIFO may have no writer. Default 10 s.
@@ -192,7 +201,7 @@ impl SecretFile {
     }
 
     fn error(&self, problem: Problem) -> SecretError {
-        SecretError { variable: Arc::clone(&self.variable), path: self.path.clone(), problem }
+        SecretError { setting: Arc::clone(&self.setting), path: self.path.clone(), problem }
     }
 }
 
@@ -251,7 +260,7 @@ impl SecretError {
 
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: the file {} {}", self.variable, self.path.display(), self.problem)
+        write!(f, "{}: the file {} {}", self.setting, self.path.display(), self.problem)
     }
 }
 

@@ -334,7 +334,10 @@ async fn source(
                 .map_err(|source| SetUpError::Credential { setting: setting(), source })?;
             Some(Arc::new(key))
         }
-        KeyReference::File(path) => Some(Arc::new(SecretFile::new("api_key", path).open().await?)),
+        KeyReference::File(path) => {
+            let file = SecretFile::new("api_key", path).named_by(&format!("{}_file", setting()));
+            Some(Arc::new(file.open().await?))
+        }
         KeyReference::OpenAiVariables => {
             let env = OpenAiEnv::from_vars(|name| {
                 matches!(name, "OPENAI_API_KEY" | "OPENAI_API_KEY_FILE")

@@ -78,9 +78,8 @@ impl OpenAiProvider {
     pub async fn from_env() -> Result<OpenAiProviderBuilder, BuildError> {
         let env = towergate_openai::env::OpenAiEnv::from_env()?;
         let mut provider = Self::builder().base_url(&env.base_url).max_retries(env.max_retries);
-        if let Some(timeout) = env.timeout {
-            provider = provider.timeouts(Timeouts::uniform(timeout));
-        }
+        let timeouts = env.timeout.map_or_else(Timeouts::default, Timeouts::uniform);
+        provider = provider.timeouts(timeouts.changed_by(towergate_openai::env::TIMEOUT));
         if let Some(organization) = &env.organization {
             provider = provider.organization(organization.clone());
         }
@@ -239,7 +238,7 @@ impl OpenAiProviderBuilder {
         self.parts.timeouts.validate().map_err(BuildError::Timeouts)?;
         let leaf = match self.parts.timeouts.head(None) {
             // It runs from the call, so that no connect clock can be longer.
-            Some(head) => self.leaf.connect_within(head, Clock::Head.setting()),
+            Some(head) => self.leaf.connect_within(head, self.parts.timeouts.setting(Clock::Head)),
             None => self.leaf,
         };
         let leaf = leaf

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod following;
+mod values;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -156,27 +157,6 @@ fn without_a_provider_it_says_what_to_set() {
         assert_eq!(code, Some(1));
         assert!(text.contains("OPENAI_API_KEY") && text.contains("towergate demo"), "{text}");
     }
-}
-
-#[test]
-fn a_bad_value_is_named() {
-    for (name, value) in [
-        ("OPENAI_TIMEOUT", "soon"),
-        ("OPENAI_MAX_RETRIES", "-1"),
-        ("OPENAI_BASE_URL", "ftp://x"),
-        ("OPENAI_ORG_ID", "a\nb"),
-        ("OPENAI_PROJECT_ID", "a\nb"),
-        ("OPENAI_API_KEY_FILE", "/no/such/key"),
-    ] {
-        let mut command = towergate(&["serve", "--listen", "127.0.0.1:0"]);
-        command.env("OPENAI_API_KEY", "sk-test").env(name, value);
-        let (code, text) = ends(command);
-        assert_eq!(code, Some(1), "{name}");
-        assert!(text.contains(name), "{name}: {text}");
-    }
-    let (code, text) = ends(towergate(&["serve", "--max-body", "much"]));
-    assert_eq!(code, Some(2));
-    assert!(text.contains("--max-body") && text.contains("64MiB"), "{text}");
 }
 
 #[test]

@@ -245,7 +245,7 @@ async fn climbing_paths_and_tunnelling_methods_are_refused() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_before_it_is_read_or_as_it_grows() {
     let layer = layer().max_body(10).max_upload(10);
-    for (path, setting) in [("/v1/chat", "limits.max_body"), ("/v1/files", "limits.max_upload")] {
+    for (path, setting) in [("/v1/chat", "server.max_body"), ("/v1/files", "server.max_upload")] {
         let unread = Frames { frames: VecDeque::new(), may_be_read: false };
         let request = Request::post(path).header(CONTENT_LENGTH, 11).body(unread).unwrap();
         let error = send(layer.clone(), request).await.unwrap_err();

@@ -25,10 +25,8 @@ async fn the_requests_own_clocks_stand_in_place_of_the_layers() {
     assert_eq!(clock_of(service.oneshot(request)).await, (Clock::Head, s(3)));
     let timeouts = Timeouts::default().with_head(s(1)).with_idle(s(2));
     let set = AttemptClocks { first_event: Some(s(4)), idle: Some(s(5)), ..AttemptClocks::default() };
-    assert_eq!(
-        timeouts.overridden(&set),
-        Timeouts::default().with_head(s(1)).with_first_event(s(4)).with_idle(s(5))
-    );
+    let set = timeouts.overridden(&set);
+    assert_eq!((set.head(None), set.first_event(None), set.idle()), (Some(s(1)), Some(s(4)), s(5)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,6 +59,26 @@ async fn an_attempt_names_its_provider_and_drops_what_it_waited_for() {
     assert_eq!(error.provider(), Some(&Label::new("openai")));
     assert!(error.to_string().contains("timeouts.head"), "{error}");
     assert_eq!(Arc::strong_count(&alive), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_names_what_the_user_would_change() {
+    let of_variable = Timeouts::uniform(s(3)).changed_by("OPENAI_TIMEOUT");
+    let own = AttemptClocks { head: Some(s(1)), ..AttemptClocks::default() };
+    for (clocks, setting) in
+        [(AttemptClocks::default(), "OPENAI_TIMEOUT"), (own, "models.*.head, models.*.failover_after")]
+    {
+        let mut request = request(Some(stream_facts()));
+        request.extensions_mut().insert(clocks);
+        let service = AttemptTimeoutLayer::new(&of_variable).layer(silent());
+        let error = service.oneshot(request).await.unwrap_err();
+        assert_eq!(Error::find(&*error).unwrap().setting(), Some(setting));
+    }
+    let own = of_variable.overridden(&own);
+    assert_eq!(own.setting(Clock::Idle), "OPENAI_TIMEOUT");
+    assert_eq!(own.setting(Clock::Total), "server.total_timeout");
+    let error = Timeouts::uniform(s(0)).changed_by("OPENAI_TIMEOUT").validate().unwrap_err();
+    assert_eq!(error.setting(), Some("OPENAI_TIMEOUT"));
 }
 
 #[tokio::test(start_paused = true)]
