@@ -252,3 +252,40 @@ fn in_a_stalled_upload_it_is_seen_upstream() {
     let gone: u64 = gone.iter().map(|outcome| count(&metrics, "towergate_requests_total", outcome)).sum();
     assert_eq!(gone, 6, "{metrics}");
 }
+
+#[test]
+fn an_upload_whose_stream_is_reset_is_no_whole_one() {
+    let reasons = [h2::Reason::CANCEL, h2::Reason::NO_ERROR, h2::Reason::INTERNAL_ERROR];
+    let metrics = metered(|metrics| async move {
+        let world = started(false).await;
+        let stream = TcpStream::connect(world.address).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        for (path, form) in [("/v1/files", true), ("/v1/chat/completions", false)] {
+            for reason in reasons {
+                let before = world.sim.counts();
+                let content_type = if form { "multipart/form-data; boundary=x" } else { "application/json" };
+                let request =
+                    http::Request::post(format!("http://x{path}")).header("content-type", content_type);
+                client = client.ready().await.unwrap();
+                let (answer, mut upload) = client.send_request(request.body(()).unwrap(), false).unwrap();
+                // All of it, but that nobody has said so.
+                let body = if form { "--x--\r\n".to_owned() } else { chat("m").to_string() };
+                upload.send_data(body.into(), false).unwrap();
+                if form {
+                    world.sim.wait_until(|log| log.counts().arrived > before.arrived).await;
+                } else {
+                    while metrics.render().contains("towergate_requests_in_flight 0\n") {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                upload.send_reset(reason);
+                idle(&metrics, &format!("{path} {reason}")).await;
+                drop(answer);
+                world.sim.wait_until(|log| log.counts().in_flight() == 0).await;
+            }
+        }
+        assert_eq!(world.sim.counts().received, 0, "none of them was whole");
+    });
+    assert_eq!(count(&metrics, "towergate_requests_total", "client_gone_before_head"), 6, "{metrics}");
+}

@@ -31,6 +31,7 @@ use towergate_core::{
 use super::{
     drain::Drain,
     stream::{Found, Stream, Streams},
+    upload::received,
 };
 
 /// What the clocks of a connection and the service on it tell each other.
@@ -319,7 +320,7 @@ where
             Some(stream) => stream.stream.downstream(),
             None => &self.guard.state.downstream,
         };
-        let mut request = request.map(Body::new);
+        let mut request = received(request);
         request.extensions_mut().insert(downstream.clone());
         if let Some(drain) = self.guard.drain.as_ref().filter(|_| request.headers().contains_key(UPGRADE)) {
             request.extensions_mut().insert(drain.tunnels().clone());

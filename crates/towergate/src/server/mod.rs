@@ -25,6 +25,7 @@ mod stream;
 mod surface;
 pub mod telemetry;
 pub mod tls;
+mod upload;
 
 #[cfg(test)]
 mod tests;
