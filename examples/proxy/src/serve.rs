@@ -34,6 +34,14 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
         let provider = settings::provider(&args.upstream).await?.build()?;
         let keys = GivenKeys::read(&args.server).await?;
         let gateway = settings::limited(&keys, &plan, Gateway::builder().provider(provider))?;
+        // Whoever asks for a reload must not end it, as the signal would by itself.
+        let mut hangups = signal::Hangups::listen()?;
+        tokio::spawn(async move {
+            loop {
+                hangups.next().await;
+                tracing::info!("SIGHUP: there is no configuration file to be read again");
+            }
+        });
         return start(&plan, gateway.build()?, |_| Ok(())).await;
     };
     if settings::says_anything(&args.upstream) {

@@ -34,6 +34,20 @@ fn a_hangup_puts_the_new_file_in_force_and_a_bad_one_not() {
 }
 
 #[test]
+fn a_hangup_without_a_file_ends_nothing() {
+    let serving = Serving::start(towergate(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--base-url",
+        "http://127.0.0.1:1/v1",
+    ]));
+    serving.signal("-HUP");
+    assert!(serving.ask(&get("/healthz")).starts_with("HTTP/1.1 200"));
+    assert_eq!(serving.terminate().0, Some(0));
+}
+
+#[test]
 fn with_a_certificate_it_speaks_tls_and_a_hangup_takes_a_new_one() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (certificate, key) = (folder.join("listener.crt"), folder.join("listener.key"));
