@@ -294,6 +294,31 @@ pub(super) fn request_auth(proxy: Option<&Proxy>, https: bool, tunnel_plain: boo
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_connection_sends_at_once_and_is_kept_alive() {
+        use crate::service::tls::Trust;
+        let server = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let target = || Uri::try_from(format!("http://{}/", server.local_addr().unwrap())).unwrap();
+        let after = Duration::from_secs(7);
+        for keep_alive in [None, Some(after)] {
+            let mut connector = Connector::new(Options {
+                limit: Duration::from_secs(5),
+                keep_alive,
+                tls: Trust::none().client_config(&[], None).unwrap(),
+                proxy: None,
+                tunnel_plain: false,
+            });
+            let MaybeHttpsStream::Http(io) = connector.call(target()).await.unwrap() else { panic!("TLS") };
+            let MaybeHttpsStream::Http(io) = io.io else { panic!("TLS") };
+            let socket = socket2::SockRef::from(io.inner());
+            assert!(socket.tcp_nodelay().unwrap());
+            assert_eq!(socket.keepalive().unwrap(), keep_alive.is_some());
+            if let Some(after) = keep_alive {
+                assert_eq!(socket.tcp_keepalive_time().unwrap(), after);
+            }
+        }
+    }
+
     #[test]
     fn a_tunnel_is_told_the_port_of_the_scheme() {
         for (target, with) in [
