@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use towergate_core::{Body, BoxError, Error};
@@ -38,6 +39,8 @@ pub(super) struct Answer {
     inner: Incoming,
     upstream: Arc<Upstream>,
     upload: Option<Arc<UploadFailure>>,
+    /// It is a stream of HTTP/2, whose end is said (`END_STREAM`).
+    multiplexed: bool,
     failed: bool,
 }
 
@@ -93,8 +96,13 @@ impl http_body::Body for Upload {
 // === impl Answer ===
 
 impl Answer {
-    pub(super) fn new(inner: Incoming, upstream: Arc<Upstream>, upload: Option<Arc<UploadFailure>>) -> Self {
-        Self { inner, upstream, upload, failed: false }
+    pub(super) fn new(
+        inner: Incoming,
+        version: Version,
+        upstream: Arc<Upstream>,
+        upload: Option<Arc<UploadFailure>>,
+    ) -> Self {
+        Self { inner, upstream, upload, multiplexed: version >= Version::HTTP_2, failed: false }
     }
 }
 
@@ -110,6 +118,11 @@ impl http_body::Body for Answer {
             return Poll::Ready(None);
         }
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        // hyper takes a reset with `NO_ERROR` for the end, wherever it comes.
+        if frame.is_none() && self.multiplexed && !self.inner.is_end_stream() {
+            self.failed = true;
+            return Poll::Ready(Some(Err(error::of_reset(&self.upstream))));
+        }
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|error| {
                 self.failed = true;

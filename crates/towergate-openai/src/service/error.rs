@@ -69,11 +69,19 @@ pub(super) fn of_body(error: hyper::Error, upstream: &Upstream) -> Error {
             _ => (ErrorKind::Connection, BROKEN),
         }
     };
+    in_body(kind, what, upstream).with_source(error)
+}
+
+/// A stream that was reset before its end, without an error of hyper's.
+pub(super) fn of_reset(upstream: &Upstream) -> Error {
+    in_body(ErrorKind::Truncated, RESET, upstream)
+}
+
+fn in_body(kind: ErrorKind, what: &str, upstream: &Upstream) -> Error {
     Error::new(kind, format!("{what} ({})", upstream.authority))
         .with_phase(Phase::Body)
         .with_sent(Sent::Unknown)
         .with_provider(upstream.provider.clone())
-        .with_source(error)
 }
 
 /// Maps the error of a request's body: one of ours comes out as it went in.

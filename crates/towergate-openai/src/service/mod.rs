@@ -283,7 +283,7 @@ impl Shared {
         let body = if body.is_end_stream() {
             Body::empty()
         } else {
-            Body::new(Answer::new(body, Arc::clone(&self.upstream), upload))
+            Body::new(Answer::new(body, parts.version, Arc::clone(&self.upstream), upload))
         };
         if asked_usage {
             parts.headers.insert(X_TOWERGATE_MODIFIED, HeaderValue::from_static("stream_options"));

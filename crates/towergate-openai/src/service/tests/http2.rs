@@ -166,17 +166,19 @@ async fn an_upstream_that_speaks_http1_only() {
 
 #[tokio::test]
 async fn a_reset_in_the_body_is_a_cut_answer() {
-    let upstream = upstream(async |(_, mut response): Exchange| {
-        let mut stream = response.send_response(Response::new(()), false).unwrap();
-        stream.send_data("part".into(), false).unwrap();
-        // The reset would overtake data that is still queued.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        stream.send_reset(Reason::INTERNAL_ERROR);
-    })
-    .await;
-    let (bytes, error) = body_error(send(&leaf(&upstream, 1), post("{}")).await.unwrap()).await;
-    assert_eq!(bytes, "part");
-    assert_eq!(facts(&error), (ErrorKind::Truncated, Phase::Body, Sent::Unknown));
+    for reason in [Reason::INTERNAL_ERROR, Reason::CANCEL, Reason::NO_ERROR] {
+        let upstream = upstream(move |(_, mut response): Exchange| async move {
+            let mut stream = response.send_response(Response::new(()), false).unwrap();
+            stream.send_data("part".into(), false).unwrap();
+            // The reset would overtake data that is still queued.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stream.send_reset(reason);
+        })
+        .await;
+        let (bytes, error) = body_error(send(&leaf(&upstream, 1), post("{}")).await.unwrap()).await;
+        assert_eq!(bytes, "part");
+        assert_eq!(facts(&error), (ErrorKind::Truncated, Phase::Body, Sent::Unknown), "{reason}");
+    }
 }
 
 #[tokio::test]
