@@ -3,12 +3,12 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use http::{HeaderValue, Uri};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::connect::{
@@ -74,9 +74,15 @@ struct Proxied {
 struct ProxyHop(HttpsConnector<Http>);
 
 /// A connection to the first hop.
+///
+/// An upstream may answer before an upload is over, and close: what still goes to it fails then. hyper would take
+/// that for the end of the exchange, and never read the answer. So once the peer is gone, what is written is thrown
+/// away, what had come is read to its end, and there the failure is told.
 #[derive(Debug)]
 pub(super) struct Hop {
     io: MaybeHttpsStream<TokioIo<TcpStream>>,
+    /// How a write failed.
+    gone: Option<io::ErrorKind>,
     /// Whether the proxy reads our requests, and wants them in absolute form.
     absolute_form: bool,
 }
@@ -160,7 +166,7 @@ impl Service<Uri> for Route {
                 let connecting = http.call(target);
                 Box::pin(async move {
                     let io = MaybeHttpsStream::Http(connecting.await?);
-                    Ok(Hop { io, absolute_form: false })
+                    Ok(Hop::new(io, false))
                 })
             }
             Self::Proxied(proxied) => proxied.call(target),
@@ -174,12 +180,12 @@ impl Proxied {
     fn call(&mut self, target: Uri) -> BoxFuture<Hop, BoxError> {
         if target.scheme_str() == Some("http") && !self.tunnel_plain {
             let connecting = self.forward.call(self.uri.clone());
-            return Box::pin(async move { Ok(Hop { io: connecting.await?, absolute_form: true }) });
+            return Box::pin(async move { Ok(Hop::new(connecting.await?, true)) });
         }
         let connecting = self.tunnel.call(with_port(target));
         Box::pin(async move {
             match connecting.await {
-                Ok(io) => Ok(Hop { io, absolute_form: false }),
+                Ok(io) => Ok(Hop::new(io, false)),
                 Err(error) => Err(tunnel_error(error.into())),
             }
         })
@@ -232,23 +238,60 @@ impl Connection for Hop {
     }
 }
 
+impl Hop {
+    fn new(io: MaybeHttpsStream<TokioIo<TcpStream>>, absolute_form: bool) -> Self {
+        Self { io, gone: None, absolute_form }
+    }
+
+    /// What becomes of a write of so many bytes.
+    fn written(&mut self, len: usize, result: io::Result<usize>) -> io::Result<usize> {
+        match result {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+            {
+                self.gone = Some(error.kind());
+                Ok(len)
+            }
+            result => result,
+        }
+    }
+}
+
 impl Read for Hop {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let Some(gone) = self.gone else { return Pin::new(&mut self.io).poll_read(cx, buf) };
+        let mut rest = [0; 4096];
+        let len = rest.len().min(buf.remaining());
+        let mut read = ReadBuf::new(&mut rest[..len]);
+        ready!(Pin::new(&mut self.io).poll_read(cx, read.unfilled()))?;
+        // The write has taken the failure away: to a reader, a cut answer would look whole.
+        if read.filled().is_empty() && len > 0 {
+            return Poll::Ready(Err(gone.into()));
+        }
+        buf.put_slice(read.filled());
+        Poll::Ready(Ok(()))
     }
 }
 
 impl Write for Hop {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        if self.gone.is_some() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let result = ready!(Pin::new(&mut self.io).poll_write(cx, buf));
+        Poll::Ready(self.written(buf.len(), result))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.gone.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        let result = ready!(Pin::new(&mut self.io).poll_flush(cx)).map(|()| 0);
+        Poll::Ready(self.written(0, result).map(drop))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -264,7 +307,12 @@ impl Write for Hop {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        if self.gone.is_some() {
+            return Poll::Ready(Ok(len));
+        }
+        let result = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs));
+        Poll::Ready(self.written(len, result))
     }
 }
 
@@ -292,6 +340,8 @@ pub(super) fn request_auth(proxy: Option<&Proxy>, https: bool, tunnel_plain: boo
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[tokio::test]
@@ -317,6 +367,28 @@ mod tests {
                 assert_eq!(socket.tcp_keepalive_time().unwrap(), after);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_though_the_upload_failed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut theirs, _) = listener.accept().await.unwrap();
+        let mut hop = TokioIo::new(Hop::new(MaybeHttpsStream::Http(TokioIo::new(ours)), false));
+        hop.write_all(b"head, and a bit").await.unwrap();
+        theirs.readable().await.unwrap();
+        theirs.write_all(b"answer").await.unwrap();
+        // Closed with bytes unread: a reset.
+        drop(theirs);
+        for _ in 0..3 {
+            hop.write_all(b"more").await.unwrap();
+            hop.flush().await.unwrap();
+        }
+        let mut answer = [0; 6];
+        hop.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"answer");
+        let error = hop.read(&mut answer).await.unwrap_err();
+        assert!(matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset));
     }
 
     #[test]
