@@ -30,18 +30,25 @@ async fn the_backoff_is_capped() {
     let layer = exact().max_retries(4).max_backoff(Duration::from_secs(3));
     upstream.call(&layer, request()).await.unwrap();
     assert_eq!(gaps(&upstream.calls()), [1000, 2000, 3000, 3000]);
+    // At thirty seconds, where nothing is set.
+    let upstream = Upstream::new(std::iter::repeat_with(|| answer(500)).take(7));
+    upstream.call(&exact().max_retries(7), request()).await.unwrap();
+    assert_eq!(gaps(&upstream.calls()), [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn with_jitter_they_are_up_to_a_quarter_shorter() {
+    let mut shorter = 0;
     for _ in 0..50 {
         let upstream = Upstream::new([answer(500), answer(500), answer(500)]);
         upstream.call(&RetryLayer::new(), request()).await.unwrap();
         let gaps = gaps(&upstream.calls());
         for (gap, full) in gaps.iter().zip([1000, 2000, 4000]) {
             assert!((full * 3 / 4..=full + 1).contains(gap), "{gaps:?}");
+            shorter += u32::from(*gap < full);
         }
     }
+    assert!(shorter > 100, "of 150 waits {shorter} were shortened");
 }
 
 #[tokio::test(start_paused = true)]
