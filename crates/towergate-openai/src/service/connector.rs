@@ -25,6 +25,7 @@ use towergate_core::{BoxError, Clock, Error};
 
 use super::{
     error::{LookupFailed, ProxyUnreachable, TunnelRefused},
+    plain_or_tls::PlainOrTls,
     proxy::Proxy,
 };
 
@@ -80,7 +81,7 @@ struct ProxyHop(HttpsConnector<Http>);
 /// away, what had come is read to its end, and there the failure is told.
 #[derive(Debug)]
 pub(super) struct Hop {
-    io: MaybeHttpsStream<TokioIo<TcpStream>>,
+    io: PlainOrTls<TokioIo<TcpStream>>,
     /// How a write failed.
     gone: Option<io::ErrorKind>,
     /// Whether the proxy reads our requests, and wants them in absolute form.
@@ -113,7 +114,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<Hop>;
+    type Response = PlainOrTls<Hop>;
     type Error = BoxError;
     type Future = BoxFuture<Self::Response, BoxError>;
 
@@ -129,7 +130,7 @@ impl Service<Uri> for Connector {
         let connecting = self.tls.call(target);
         Box::pin(async move {
             match tokio::time::timeout(early, connecting).await {
-                Ok(connected) => connected,
+                Ok(connected) => connected.map(PlainOrTls::from),
                 Err(_) => Err(Error::timeout(Clock::Connect, limit).into()),
             }
         })
@@ -240,7 +241,7 @@ impl Connection for Hop {
 
 impl Hop {
     fn new(io: MaybeHttpsStream<TokioIo<TcpStream>>, absolute_form: bool) -> Self {
-        Self { io, gone: None, absolute_form }
+        Self { io: io.into(), gone: None, absolute_form }
     }
 
     /// What becomes of a write of so many bytes.
@@ -358,8 +359,8 @@ mod tests {
                 proxy: None,
                 tunnel_plain: false,
             });
-            let MaybeHttpsStream::Http(io) = connector.call(target()).await.unwrap() else { panic!("TLS") };
-            let MaybeHttpsStream::Http(io) = io.io else { panic!("TLS") };
+            let PlainOrTls::Plain(io) = connector.call(target()).await.unwrap() else { panic!("TLS") };
+            let PlainOrTls::Plain(io) = io.io else { panic!("TLS") };
             let socket = socket2::SockRef::from(io.inner());
             assert!(socket.tcp_nodelay().unwrap());
             assert_eq!(socket.keepalive().unwrap(), keep_alive.is_some());
@@ -367,6 +368,11 @@ mod tests {
                 assert_eq!(socket.tcp_keepalive_time().unwrap(), after);
             }
         }
+    }
+
+    #[test]
+    fn a_plain_connection_keeps_no_room_for_tls() {
+        assert!(size_of::<PlainOrTls<Hop>>() < 128, "{}", size_of::<PlainOrTls<Hop>>());
     }
 
     #[tokio::test]

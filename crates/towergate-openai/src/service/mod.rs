@@ -54,6 +54,7 @@ mod builder;
 mod cdn_loop;
 mod connector;
 mod error;
+mod plain_or_tls;
 mod proxy;
 mod request;
 #[cfg(test)]

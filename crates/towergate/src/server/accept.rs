@@ -1,13 +1,18 @@
 //! Accepting connections, and letting them end.
 
-use std::{convert::Infallible, fmt, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt, io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::FutureExt as _;
 use http::{Request, Response};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -19,11 +24,12 @@ use tower_service::Service;
 use towergate_core::Body;
 
 use super::{
-    GuardedIo, ServerBuilder,
+    GuardedIo, ServerBuilder, Tls,
     connection::ConnectionState,
     drain::{Drain, DrainControl},
     io::later,
     surface::{Shown, Surface},
+    version::HttpVersion,
 };
 
 /// How long a connection must have been quiet to be closed in a shutdown.
@@ -55,9 +61,9 @@ pub struct Report {
 }
 
 /// Everything that the connections of one listener share.
-#[derive(Clone)]
 struct Connections<S> {
-    http: auto::Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     service: S,
     settings: ServerBuilder,
     drain: Drain,
@@ -108,7 +114,7 @@ where
             let connections = Connections::new(surface, plain, never_drains);
             tokio::spawn(async move {
                 let _hold = hold;
-                connections.accept(&listener, &mut JoinSet::new(), std::future::pending()).await;
+                Arc::new(connections).accept(&listener, &mut JoinSet::new(), std::future::pending()).await;
             })
         });
 
@@ -125,7 +131,7 @@ where
         let certificates = self.settings.tls.clone().map(|tls| tokio::spawn(tls.follow()));
 
         let mut tasks = JoinSet::new();
-        let connections = Connections::new(public, self.settings.clone(), drain.clone());
+        let connections = Arc::new(Connections::new(public, self.settings.clone(), drain.clone()));
         connections.accept(&self.listener, &mut tasks, shutdown).await;
 
         let began = Instant::now();
@@ -158,25 +164,31 @@ where
     S::Future: Send,
 {
     fn new(service: S, settings: ServerBuilder, drain: Drain) -> Self {
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1()
+        let mut http1 = http1::Builder::new();
+        http1
             .timer(TokioTimer::new())
             // The header clock of the guarded IO stands in for hyper's, which would also close
-            // idle connections, and does not run until the version is known.
+            // idle connections.
             .header_read_timeout(None)
             .max_headers(settings.max_headers)
             .max_buf_size(settings.max_header_bytes);
-        http.http2()
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20))
             .max_concurrent_streams(settings.max_streams)
             .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX));
-        Self { http, service, settings, drain }
+        Self { http1, http2, service, settings, drain }
     }
 
     /// Accepts until `until` resolves. The permits bound the connections over all calls.
-    async fn accept(&self, listener: &TcpListener, tasks: &mut JoinSet<()>, until: impl Future<Output = ()>) {
+    async fn accept(
+        self: &Arc<Self>,
+        listener: &TcpListener,
+        tasks: &mut JoinSet<()>,
+        until: impl Future<Output = ()>,
+    ) {
         let free = self.settings.max_connections.saturating_sub(tasks.len());
         let permits = Arc::new(Semaphore::new(free));
         tokio::pin!(until);
@@ -185,21 +197,28 @@ where
                 () = &mut until => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 (stream, permit) = next(listener, Arc::clone(&permits)) => {
-                    tasks.spawn(self.clone().connection(stream, permit));
+                    tasks.spawn(Arc::clone(self).connection(stream, permit));
                 }
             }
         }
         // What the system has accepted already would be reset with the listener.
         while let Some((stream, permit)) = unconstrained(next(listener, Arc::clone(&permits))).now_or_never()
         {
-            tasks.spawn(self.clone().connection(stream, permit));
+            tasks.spawn(Arc::clone(self).connection(stream, permit));
         }
     }
 
-    async fn connection(self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
         // A small event must not wait for the acknowledgement of the last one.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = self.settings.tls.clone() else { return self.guarded(stream, permit).await };
+        match &self.settings.tls {
+            None => self.guarded(stream, permit).await,
+            // Boxed, so that a connection without it does not keep room for it.
+            Some(tls) => Box::pin(self.secured(tls, stream, permit)).await,
+        }
+    }
+
+    async fn secured(&self, tls: &Tls, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
         let stream = tokio::select! {
             stream = tls.handshake(stream, self.settings.clocks.handshake) => stream,
             () = closing(&self.drain) => None,
@@ -209,23 +228,31 @@ where
         }
     }
 
-    async fn guarded<T>(self, stream: T, permit: Option<OwnedSemaphorePermit>)
+    async fn guarded<T>(&self, stream: T, permit: Option<OwnedSemaphorePermit>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (io, guard) = GuardedIo::new(stream, self.settings.clocks);
+        let (mut io, guard) = GuardedIo::new(stream, self.settings.clocks);
         let state = guard.state();
         let gone = guard.gone();
-        let service = guard.with_drain(self.drain.clone()).wrap(self.service);
-        let result = {
-            let mut connection = pin!(self.http.serve_connection_with_upgrades(TokioIo::new(io), service));
-            tokio::select! {
-                result = connection.as_mut() => result,
-                () = closable(&self.drain, &state) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+        let service = guard.with_drain(self.drain.clone()).wrap(self.service.clone());
+        let version = tokio::select! {
+            version = io.version() => version,
+            () = closable(&self.drain, &state) => return,
+        };
+        let closable = closable(&self.drain, &state);
+        let io = TokioIo::new(io);
+        let result = match version {
+            Ok(HttpVersion::Http1) => {
+                let connection = self.http1.serve_connection(io, service).with_upgrades();
+                until_closable(connection, closable, http1::UpgradeableConnection::graceful_shutdown).await
             }
+            // Boxed, so that one of HTTP/1.1 does not keep room for it.
+            Ok(HttpVersion::Http2) => {
+                let connection = self.http2.serve_connection(io, service);
+                Box::pin(until_closable(connection, closable, http2::Connection::graceful_shutdown)).await
+            }
+            Err(error) => return tracing::debug!(%error, "a connection ended before its first request"),
         };
         if let Err(error) = result {
             tracing::debug!(%error, "a connection ended early");
@@ -233,6 +260,22 @@ where
         // A tunnel has taken the connection with it: it keeps its place until it ends.
         gone.await;
         drop(permit);
+    }
+}
+
+/// Lets a connection live until it ends, or ends in a shutdown.
+async fn until_closable<C: Future>(
+    connection: C,
+    closable: impl Future<Output = ()>,
+    graceful_shutdown: impl FnOnce(Pin<&mut C>),
+) -> C::Output {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        output = connection.as_mut() => output,
+        () = closable => {
+            graceful_shutdown(connection.as_mut());
+            connection.await
+        }
     }
 }
 
@@ -282,5 +325,22 @@ impl fmt::Display for Report {
                 write!(f, "drained for {seconds:.1} s: {cut} requests were cut [setting: --drain-timeout]")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Thousands of slow streams are thousands of these.
+    #[tokio::test]
+    async fn a_plain_connection_keeps_no_room_for_tls_or_http2() {
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_control, drain) = DrainControl::new();
+        let surface = Surface::admin(drain.clone(), Shown::default());
+        let connections = Connections::new(surface, crate::server::Server::builder(), drain);
+        let connection = Arc::new(connections).connection(stream, None);
+        assert!(size_of_val(&connection) < 3 * 1024, "{}", size_of_val(&connection));
     }
 }

@@ -33,7 +33,10 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::connection::{ConnectionGuard, ConnectionState, Waiting};
+use super::{
+    connection::{ConnectionGuard, ConnectionState, Waiting},
+    version::{HttpVersion, Unread},
+};
 
 const NOTHING_TAKEN: &str = "the client took nothing of the answer within the write progress clock";
 
@@ -59,6 +62,7 @@ pub struct ConnectionClocks {
 #[derive(Debug)]
 pub struct GuardedIo<T> {
     inner: T,
+    unread: Unread,
     /// One timer for all the clocks. It is not moved at each read or write: when it fires, what is
     /// due then is worked out afresh. Boxed once a connection: hyper wants its IO `Unpin`.
     timer: Pin<Box<Sleep>>,
@@ -111,7 +115,17 @@ impl<T> GuardedIo<T> {
         let state = Arc::new(ConnectionState::new(now));
         let timer = Box::pin(sleep_until(later(now, clocks.shortest())));
         let guard = ConnectionGuard::new(Arc::clone(&state));
-        (Self { inner, timer, write_blocked_since: None, clocks, state }, guard)
+        (Self { inner, unread: Unread::default(), timer, write_blocked_since: None, clocks, state }, guard)
+    }
+
+    /// Finds out which version of HTTP the client speaks, under the clocks. What is read for that is read again.
+    pub(super) async fn version(&mut self) -> io::Result<HttpVersion>
+    where
+        T: AsyncRead + Unpin,
+    {
+        let (version, unread) = HttpVersion::read(self).await?;
+        self.unread = unread;
+        Ok(version)
     }
 
     /// Fails where a clock ran out; otherwise sees to being woken when the next one may.
@@ -177,10 +191,19 @@ impl<T: AsyncRead + Unpin> AsyncRead for GuardedIo<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let was_unread = self.unread.move_to(buf);
+        if was_unread && buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buf);
         match result {
-            Poll::Pending => self.poll_clocks(cx)?,
+            Poll::Pending => {
+                self.poll_clocks(cx)?;
+                if was_unread {
+                    return Poll::Ready(Ok(()));
+                }
+            }
             Poll::Ready(_) if buf.filled().len() > before => self.state.bytes_arrived(),
             Poll::Ready(_) => {}
         }

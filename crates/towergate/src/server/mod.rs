@@ -26,6 +26,7 @@ mod surface;
 pub mod telemetry;
 pub mod tls;
 mod upload;
+mod version;
 
 #[cfg(test)]
 mod tests;
