@@ -148,9 +148,8 @@ impl Live {
                 }
             }
         }
-        // Not what was found long ago, where they are checked again one day.
-        registry.forget_vitals(|name| config.providers().iter().any(|plan| plan.is_unchecked(name)));
-        let gateway = config.gateway_of(registry.clone(), &self.variables)?;
+        let built = registry.len() - kept;
+        let gateway = config.gateway_of(registry, &self.variables)?;
         let gateway = (self.adjust)(&config, gateway).map_err(LiveError::Adjust)?;
         self.gateway.replace(gateway).map_err(|error: BuildError| SetUpError::from(error))?;
         let server = self.config.server();
@@ -160,9 +159,8 @@ impl Live {
                 "what changed of listeners, drain or logging takes a restart; the rest is in force"
             );
         }
-        let applied = Applied { kept, built: registry.len() - kept };
-        (self.config, self.registry) = (config, registry);
-        Ok(applied)
+        (self.config, self.registry) = (config, self.gateway.registry());
+        Ok(Applied { kept, built })
     }
 
     /// The provider that was built of a plan that says the same.

@@ -304,11 +304,6 @@ impl ProviderPlan {
         plan
     }
 
-    /// Whether it is the provider of that name, and not checked.
-    pub(super) fn is_unchecked(&self, name: &str) -> bool {
-        self.name == name && !self.health_checks.enabled.value
-    }
-
     /// Whether a provider that was built of `other` does for this one too: only what the router knows differs.
     pub(super) fn is_served_by(&self, other: &Self) -> bool {
         let Self { priority, weight, models, health_checks, .. } = self.clone();
