@@ -29,6 +29,7 @@ mod router;
 #[cfg(feature = "server")]
 pub mod server;
 mod stack;
+mod time;
 mod tunnel;
 
 pub use towergate_core as core;

@@ -13,7 +13,7 @@ use super::{
     HealthChecks,
     vitals::{Change, Check, Vitals},
 };
-use crate::Provider;
+use crate::{Provider, time::CENTURY};
 
 /// How often it is looked whether other providers are in force.
 const LOOK: Duration = Duration::from_secs(1);
@@ -107,11 +107,9 @@ fn tell(provider: &Arc<dyn Provider>, change: Option<Change>, check: &Check, dow
 // === impl HealthChecks ===
 
 impl HealthChecks {
-    /// The time to the next check: up to a fifth shorter than the interval, and never none. An instant can hold no
-    /// longer one than a century.
+    /// The time to the next check: up to a fifth shorter than the interval, and never none.
     fn wait(&self) -> Duration {
-        const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-        self.interval.min(LONGEST).mul_f64(1.0 - fastrand::f64() / 5.0).max(Duration::from_millis(10))
+        self.interval.min(CENTURY).mul_f64(1.0 - fastrand::f64() / 5.0).max(Duration::from_millis(10))
     }
 }
 

@@ -37,6 +37,7 @@ use super::{
     connection::{ConnectionGuard, ConnectionState, Waiting},
     version::{HttpVersion, Unread},
 };
+use crate::time::CENTURY;
 
 const NOTHING_TAKEN: &str = "the client took nothing of the answer within the write progress clock";
 
@@ -171,8 +172,7 @@ impl<T> GuardedIo<T> {
 
 /// An instant and a while: one for ever, of a clock that is not to go off, is a century.
 pub(super) fn later(at: Instant, by: Duration) -> Instant {
-    const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-    at.checked_add(by).unwrap_or_else(|| at + LONGEST)
+    at.checked_add(by).unwrap_or_else(|| at + CENTURY)
 }
 
 fn timed_out(what: &'static str) -> io::Error {

@@ -5,9 +5,12 @@ use std::{borrow::Cow, fmt, time::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use crate::config::{
-    schema::{BYTES, DURATION},
-    units::{LONGEST, parse_bytes, parse_duration},
+use crate::{
+    config::{
+        schema::{BYTES, DURATION},
+        units::{parse_bytes, parse_duration},
+    },
+    time::CENTURY,
 };
 
 /// The HTTP version.
@@ -103,7 +106,7 @@ impl JsonSchema for Time {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["number", "string"], "format": DURATION, "minimum": 0, "maximum": LONGEST })
+        json_schema!({ "type": ["number", "string"], "format": DURATION, "minimum": 0, "maximum": CENTURY.as_secs() })
     }
 }
 
