@@ -29,7 +29,6 @@ use super::{
     drain::{Drain, DrainControl},
     io::later,
     surface::{Shown, Surface},
-    version::HttpVersion,
 };
 
 /// How long a connection must have been quiet to be closed in a shutdown.
@@ -236,19 +235,19 @@ where
         let state = guard.state();
         let gone = guard.gone();
         let service = guard.with_drain(self.drain.clone()).wrap(self.service.clone());
-        let version = tokio::select! {
-            version = io.version() => version,
+        let speaks_http2 = tokio::select! {
+            speaks_http2 = io.speaks_http2() => speaks_http2,
             () = closable(&self.drain, &state) => return,
         };
         let closable = closable(&self.drain, &state);
         let io = TokioIo::new(io);
-        let result = match version {
-            Ok(HttpVersion::Http1) => {
+        let result = match speaks_http2 {
+            Ok(false) => {
                 let connection = self.http1.serve_connection(io, service).with_upgrades();
                 until_closable(connection, closable, http1::UpgradeableConnection::graceful_shutdown).await
             }
             // Boxed, so that one of HTTP/1.1 does not keep room for it.
-            Ok(HttpVersion::Http2) => {
+            Ok(true) => {
                 let connection = self.http2.serve_connection(io, service);
                 Box::pin(until_closable(connection, closable, http2::Connection::graceful_shutdown)).await
             }

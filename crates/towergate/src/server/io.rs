@@ -35,7 +35,7 @@ use tokio::{
 
 use super::{
     connection::{ConnectionGuard, ConnectionState, Waiting},
-    version::{HttpVersion, Unread},
+    preface::{Unread, speaks_http2},
 };
 use crate::time::CENTURY;
 
@@ -119,14 +119,14 @@ impl<T> GuardedIo<T> {
         (Self { inner, unread: Unread::default(), timer, write_blocked_since: None, clocks, state }, guard)
     }
 
-    /// Finds out which version of HTTP the client speaks, under the clocks. What is read for that is read again.
-    pub(super) async fn version(&mut self) -> io::Result<HttpVersion>
+    /// Finds out whether the client speaks HTTP/2, under the clocks. What is read for that is read again.
+    pub(super) async fn speaks_http2(&mut self) -> io::Result<bool>
     where
         T: AsyncRead + Unpin,
     {
-        let (version, unread) = HttpVersion::read(self).await?;
+        let (is_http2, unread) = speaks_http2(self).await?;
         self.unread = unread;
-        Ok(version)
+        Ok(is_http2)
     }
 
     /// Fails where a clock ran out; otherwise sees to being woken when the next one may.

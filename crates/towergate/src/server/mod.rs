@@ -20,13 +20,13 @@ mod builder;
 mod connection;
 mod drain;
 mod io;
+mod preface;
 pub mod signal;
 mod stream;
 mod surface;
 pub mod telemetry;
 pub mod tls;
 mod upload;
-mod version;
 
 #[cfg(test)]
 mod tests;

@@ -10,14 +10,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 /// What a client of HTTP/2 says first, whatever it asks for (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A version of HTTP, as far as connections differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HttpVersion {
-    /// Or something that is no HTTP at all.
-    Http1,
-    Http2,
-}
-
 /// What was read of a connection and is yet to be read by hyper.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
@@ -25,22 +17,22 @@ pub(super) struct Unread {
     len: usize,
 }
 
-impl HttpVersion {
-    /// Reads until it is clear, and says what was read.
-    pub(super) async fn read(io: &mut (impl AsyncRead + Unpin)) -> io::Result<(Self, Unread)> {
-        let mut unread = Unread::default();
-        loop {
-            let read = io.read(&mut unread.bytes[unread.len..]).await?;
-            unread.len += read;
-            if read == 0 || !PREFACE.starts_with(&unread.bytes[..unread.len]) {
-                return Ok((Self::Http1, unread));
-            }
-            if unread.len == PREFACE.len() {
-                return Ok((Self::Http2, unread));
-            }
+/// Reads until it is clear whether the client speaks HTTP/2, and says what was read. What is no HTTP at all does not.
+pub(super) async fn speaks_http2(io: &mut (impl AsyncRead + Unpin)) -> io::Result<(bool, Unread)> {
+    let mut unread = Unread::default();
+    loop {
+        let read = io.read(&mut unread.bytes[unread.len..]).await?;
+        unread.len += read;
+        if read == 0 || !PREFACE.starts_with(&unread.bytes[..unread.len]) {
+            return Ok((false, unread));
+        }
+        if unread.len == PREFACE.len() {
+            return Ok((true, unread));
         }
     }
 }
+
+// === impl Unread ===
 
 impl Unread {
     /// Moves to `buf` what fits. Gives whether there was any.
@@ -62,13 +54,13 @@ mod tests {
 
     use super::*;
 
-    async fn version(pieces: &[&[u8]]) -> (HttpVersion, Vec<u8>) {
+    async fn read(pieces: &[&[u8]]) -> (bool, Vec<u8>) {
         let mut io = Builder::new();
         for piece in pieces {
             io.read(piece);
         }
         let mut io = io.build();
-        let (version, mut unread) = HttpVersion::read(&mut io).await.unwrap();
+        let (is_http2, mut unread) = speaks_http2(&mut io).await.unwrap();
         let mut rest = Vec::new();
         io.read_to_end(&mut rest).await.unwrap();
         // Whatever the room.
@@ -82,7 +74,7 @@ mod tests {
             all.extend_from_slice(buf.filled());
         }
         all.append(&mut rest);
-        (version, all)
+        (is_http2, all)
     }
 
     #[tokio::test]
@@ -91,19 +83,19 @@ mod tests {
         let post = b"POST / HTTP/1.1\r\nhost: a\r\n\r\n".as_slice();
         let nearly = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r.".as_slice();
         for (text, expected) in [
-            (&*http2, HttpVersion::Http2),
-            (post, HttpVersion::Http1),
-            (nearly, HttpVersion::Http1),
-            (b"PRI".as_slice(), HttpVersion::Http1),
-            (b"\x16\x03\x01", HttpVersion::Http1),
+            (&*http2, true),
+            (post, false),
+            (nearly, false),
+            (b"PRI".as_slice(), false),
+            (b"\x16\x03\x01", false),
         ] {
             for at in 1..text.len() {
-                let got = version(&[&text[..at], &text[at..]]).await;
+                let got = read(&[&text[..at], &text[at..]]).await;
                 assert_eq!(got, (expected, text.to_vec()), "split at {at}");
             }
             let each: Vec<&[u8]> = text.chunks(1).collect();
-            assert_eq!(version(&each).await, (expected, text.to_vec()));
+            assert_eq!(read(&each).await, (expected, text.to_vec()));
         }
-        assert_eq!(version(&[]).await, (HttpVersion::Http1, Vec::new()));
+        assert_eq!(read(&[]).await, (false, Vec::new()));
     }
 }
