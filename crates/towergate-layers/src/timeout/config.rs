@@ -121,7 +121,7 @@ impl Timeouts {
     /// The longest gap between two events.
     #[must_use]
     pub fn idle(&self) -> Duration {
-        self.idle.unwrap_or(Self::IDLE)
+        self.own.idle.or(self.idle).unwrap_or(Self::IDLE)
     }
 
     /// The longest silence of a WebSocket.
@@ -140,20 +140,21 @@ impl Timeouts {
     /// allows.
     #[must_use]
     pub fn head(&self, facts: Option<&Facts>) -> Option<Duration> {
-        self.head.or_else(|| facts.is_some_and(|facts| !facts.silent_head).then_some(Self::PROMPT))
+        let set = self.own.head.or(self.head);
+        set.or_else(|| facts.is_some_and(|facts| !facts.silent_head).then_some(Self::PROMPT))
     }
 
     /// How long a stream may take to its first event; `None`: as long as the total allows.
     #[must_use]
     pub fn first_event(&self, facts: Option<&Facts>) -> Option<Duration> {
-        self.first_event
-            .or_else(|| facts.is_some_and(|facts| !facts.silent_first_event).then_some(Self::PROMPT))
+        let set = self.own.first_event.or(self.first_event);
+        set.or_else(|| facts.is_some_and(|facts| !facts.silent_first_event).then_some(Self::PROMPT))
     }
 
     /// How long an answer that is no stream may take from its head to its first piece: an upstream
     /// that sends the head of a generation early is as silent as one that sends it late.
     pub(super) fn first_piece(&self, facts: Option<&Facts>) -> Option<Duration> {
-        let silent = self.head.is_none() && facts.is_some_and(|facts| facts.silent_head);
+        let silent = self.own.head.or(self.head).is_none() && facts.is_some_and(|facts| facts.silent_head);
         (!silent).then(|| self.idle())
     }
 
@@ -174,9 +175,6 @@ impl Timeouts {
     /// With the clocks that are set in `clocks` in place of these.
     #[must_use]
     pub fn overridden(mut self, clocks: &AttemptClocks) -> Self {
-        self.head = clocks.head.or(self.head);
-        self.first_event = clocks.first_event.or(self.first_event);
-        self.idle = clocks.idle.or(self.idle);
         self.own = *clocks;
         self
     }
