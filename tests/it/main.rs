@@ -10,6 +10,7 @@ mod aborted;
 mod backpressure;
 mod bad_input;
 mod bodies;
+mod caching;
 mod cancellation;
 mod cardinality;
 mod clients;

@@ -3,13 +3,21 @@
 //! Towards the upstream an allow-list holds; towards the client everything passes but what belongs
 //! to one hop or to the upstream's own site.
 
+mod caching;
+mod site;
+mod trailers;
+
 use http::{
     HeaderMap, HeaderName, Method, Request, Version,
     header::{
-        ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
-        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE,
-        TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
+        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
     },
+};
+
+pub use self::{
+    caching::keep_private,
+    trailers::{retain_request_trailers, retain_response_trailers},
 };
 
 /// The request id, ours and upstream's.
@@ -59,9 +67,6 @@ static HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// What a site says of itself to browsers; it would be said in the gateway's name.
-static UPSTREAM_SITE: [HeaderName; 3] = [SET_COOKIE, ALT_SVC, STRICT_TRANSPORT_SECURITY];
-
 const REQUEST_PREFIXES: [&str; 5] = ["accept", "content-", "if-", "openai-", "x-stainless-"];
 const REQUEST_NAMES: [&str; 4] = ["idempotency-key", "range", "user-agent", "x-client-request-id"];
 /// Only with the caller's own key do the caller's organisation and project mean anything.
@@ -88,6 +93,12 @@ fn retain(headers: &mut HeaderMap, wanted: impl Fn(&HeaderName) -> bool) {
     }
 }
 
+/// Whether a request brought a credential, right or wrong.
+#[must_use]
+pub fn has_credentials(headers: &HeaderMap) -> bool {
+    CREDENTIALS.iter().any(|name| headers.contains_key(name))
+}
+
 /// Removes every credential of the caller.
 pub fn strip_credentials(headers: &mut HeaderMap) {
     for name in CREDENTIALS {
@@ -110,7 +121,7 @@ pub fn retain_response(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) || !is_length_plain(headers) {
         headers.remove(CONTENT_LENGTH);
     }
-    retain(headers, |name| !UPSTREAM_SITE.contains(name));
+    retain(headers, |name| !site::is_upstreams_own(name));
 }
 
 /// Whether there is no `Content-Length`, or just one number.
@@ -325,6 +336,7 @@ mod tests {
     #[test]
     fn an_answer_keeps_all_but_the_upstreams_own_site() {
         let mut headers = map(&[
+            ("access-control-allow-origin", "*"),
             ("alt-svc", "h3"),
             ("content-length", "2"),
             ("set-cookie", "a=b"),
@@ -334,6 +346,7 @@ mod tests {
         retain_response(&mut headers);
         assert_eq!(names(&headers), ["content-length", "x-ratelimit-remaining-requests"]);
     }
+
     #[test]
     fn only_the_one_length_of_a_body_goes_on() {
         for (fields, goes_on) in [

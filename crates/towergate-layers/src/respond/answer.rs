@@ -14,7 +14,7 @@ use towergate_core::{
     classify::RetryAfter,
     context::{Answered, CallerCredential, Failed, GaveUp, RequestRecord, Served},
     headers::{
-        PROXY_STATUS, RETRY_AFTER_MS, X_REQUEST_ID, X_SHOULD_RETRY, X_TOWERGATE_ATTEMPTS,
+        self, PROXY_STATUS, RETRY_AFTER_MS, X_REQUEST_ID, X_SHOULD_RETRY, X_TOWERGATE_ATTEMPTS,
         X_TOWERGATE_FALLBACKS, X_TOWERGATE_MODEL, X_TOWERGATE_OVERHEAD_MS, X_TOWERGATE_PROVIDER,
         X_UPSTREAM_REQUEST_ID,
     },
@@ -32,6 +32,8 @@ pub(super) struct Exchange {
     pub(super) grace: Duration,
     pub(super) keep_alive: Option<Duration>,
     pub(super) head_only: bool,
+    /// The request brought a credential.
+    pub(super) credentialed: bool,
     pub(super) started: Instant,
 }
 
@@ -201,7 +203,7 @@ impl Exchange {
         Some(told)
     }
 
-    /// What every answer says of its way, where it is known.
+    /// What every answer says of its way, where it is known, and what caches may do with it.
     pub(super) fn stamp<B>(&self, response: &mut Response<B>) {
         let provider = response
             .extensions()
@@ -225,6 +227,10 @@ impl Exchange {
         let own = self.started.elapsed().saturating_sub(self.record.upstream_time());
         if let Some(own) = milliseconds(own) {
             headers.insert(X_TOWERGATE_OVERHEAD_MS, own);
+        }
+        // A client key may also have come as a WebSocket subprotocol.
+        if self.credentialed || self.record.client().is_some() {
+            headers::keep_private(headers);
         }
     }
 }

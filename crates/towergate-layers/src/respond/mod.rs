@@ -30,7 +30,8 @@
 //!
 //! **Writes** [`Failed`] into the extensions of each answer of our own making, and on every answer
 //! `x-towergate-provider`, `x-towergate-attempts` and `x-towergate-overhead-ms` where they are
-//! known.
+//! known. The answer to a request that brought a credential is kept out of shared caches
+//! ([`keep_private`](headers::keep_private)).
 //!
 //! **An error inside the body** of server-sent events is told to the client as one last event
 //! ([`RenderError::event`]), unless it [has been told](towergate_core::Error::is_signalled). Then
@@ -101,7 +102,8 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 use towergate_core::{
-    BoxError, Error, ErrorKind, context::RequestRecord, credentials::Credential, protocol::RenderError,
+    BoxError, Error, ErrorKind, context::RequestRecord, credentials::Credential, headers,
+    protocol::RenderError,
 };
 // Named in the module's documentation only.
 #[cfg(doc)]
@@ -268,6 +270,7 @@ where
             grace: self.grace,
             keep_alive: self.keep_alive,
             head_only: request.method() == Method::HEAD,
+            credentialed: headers::has_credentials(request.headers()),
             started: Instant::now(),
         };
         let state = match self.failed.take() {

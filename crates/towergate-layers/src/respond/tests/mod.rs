@@ -10,7 +10,7 @@ use tower::{ServiceExt as _, service_fn};
 use towergate_core::{
     Body as CoreBody, Class, Clock, Outcome, Route,
     classify::RetryAfter,
-    context::{Answered, CallerCredential, Failed, GaveUp, Served},
+    context::{Answered, CallerCredential, ClientName, Failed, GaveUp, Served},
     label::Label,
 };
 
@@ -117,6 +117,38 @@ async fn every_error_is_an_answer() {
         assert_eq!(text, format!("{status}: {code} what happened"));
         assert_eq!(length, text.len().to_string());
     }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_request_with_a_credential_is_kept_out_of_shared_caches() {
+    let request = |field: Option<&'static str>| {
+        let mut request = Request::new(());
+        if let Some(field) = field {
+            request.headers_mut().insert(field, HeaderValue::from_static("x"));
+        }
+        request
+    };
+    let cached = || {
+        let mut response = Response::new(CoreBody::empty());
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+        Ok(response)
+    };
+    let of = |answer: &Answer| (header(answer, "cache-control"), header(answer, "vary"));
+    let some = |text: &str| Some(text.to_owned());
+    let read = || some("authorization, api-key, x-api-key");
+    for field in ["authorization", "api-key", "x-api-key", "cookie"] {
+        let answer = answer_to(request(Some(field)), cached()).await;
+        assert_eq!(of(&answer), (some("private, max-age=60"), read()), "{field}");
+        let refused = Error::new(ErrorKind::NotFound, "nothing is here");
+        let answer = answer_to(request(Some(field)), Err(refused.into())).await;
+        assert_eq!(of(&answer), (some("private"), read()), "{field}");
+    }
+    assert_eq!(of(&answer_to(request(None), cached()).await), (some("public, max-age=60"), None));
+
+    // A key that came another way.
+    let mut request = request(None);
+    RequestRecord::of(request.extensions_mut()).set_client(ClientName(Label::new("alice")));
+    assert_eq!(of(&answer_to(request, cached()).await), (some("private, max-age=60"), read()));
 }
 
 #[tokio::test]
