@@ -17,7 +17,8 @@
 //! | [`Downstream`] | request | the server's guarded IO | trace, metrics, intake |
 //! | [`Upgrade`] | request | the tunnel's edge | intake, leaf |
 //! | [`CallerCredential`] | request, response | auth, in pass-through mode | leaf, key ring, retry, router, respond |
-//! | [`Credential`](crate::credentials::Credential) | response | auth, on 400 and above | respond, which removes it |
+//! | [`Credential`](crate::credentials::Credential) | response | auth, on 400 and above | key ring, which removes it |
+//! | [`Withheld`] | response | auth | respond |
 //! | [`Answered`] | response | leaf, else router | commit, respond |
 //! | [`Served`] | response | router | respond |
 //! | [`Class`](crate::Class) | response | commit | key ring, breaker, retry, router, respond |
@@ -97,6 +98,10 @@ pub struct ClientName(pub Label);
 /// The caller's own credential went upstream: what upstream says of it is the caller's to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallerCredential;
+
+/// The body was left out: it may quote the provider's secrets, and is encoded so that nobody here can read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Withheld;
 
 /// What the server knows of the connection, or the stream of it, that a request came in on.
 #[derive(Debug, Clone, Default)]

@@ -7,11 +7,16 @@ use secrecy::ExposeSecret as _;
 /// What a key is kept in, so that nothing prints it.
 pub use secrecy::SecretString;
 
+use crate::redact::Secret;
+
 /// A provider's key, ready to be sent. Cheap to clone; never printed.
 #[derive(Clone)]
-pub struct Credential {
-    secret: Arc<SecretString>,
+pub struct Credential(Arc<Inner>);
+
+struct Inner {
+    key: SecretString,
     bearer: HeaderValue,
+    redactable: Option<Secret>,
 }
 
 /// Why a text is no key. Says nothing of the text.
@@ -48,26 +53,30 @@ impl Credential {
         let mut bearer =
             HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| InvalidCredential::NotAHeaderValue)?;
         bearer.set_sensitive(true);
-        Ok(Self { secret: Arc::new(SecretString::from(key)), bearer })
+        Ok(Self(Arc::new(Inner { key: key.into(), bearer, redactable: Secret::new(key) })))
     }
 
     /// The `Authorization` field, marked sensitive.
     #[must_use]
     pub fn bearer(&self) -> &HeaderValue {
-        &self.bearer
+        &self.0.bearer
     }
 
     /// The key itself.
     #[must_use]
     pub fn secret(&self) -> &SecretString {
-        &self.secret
+        &self.0.key
     }
 
-    /// Whether a body holds the key: such a body must not reach a client.
+    /// The key as what an upstream must not repeat; `None` where it is [too short](Secret::SHORTEST) for a secret.
     #[must_use]
-    pub fn is_leaked_by(&self, body: &[u8]) -> bool {
-        let key = self.secret.expose_secret().as_bytes();
-        body.windows(key.len()).any(|window| window == key)
+    pub fn redactable(&self) -> Option<&Secret> {
+        self.0.redactable.as_ref()
+    }
+
+    /// Whether both are clones of one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -135,8 +144,9 @@ mod tests {
         let key = Credential::new(&SecretString::from(" sk-canary\n")).unwrap();
         assert_eq!(key.bearer(), "Bearer sk-canary");
         assert!(!format!("{key:?} {:?}", key.bearer()).contains("canary"));
-        assert!(key.is_leaked_by(b"bad key sk-canary!"));
-        assert!(!key.is_leaked_by(b"bad key"));
+        assert!(key.redactable().unwrap().is_in(b"bad key sk-canary!"));
+        assert!(!key.redactable().unwrap().is_in(b"bad key"));
+        assert!(Credential::try_from("none").unwrap().redactable().is_none());
         assert_eq!(Credential::try_from("sk-canary".to_owned()).unwrap().bearer(), key.bearer());
     }
 

@@ -17,6 +17,7 @@
 //! | [`headers`] | which fields may cross the gateway, in both directions |
 //! | [`access`] | what a client's key reaches |
 //! | [`credentials`] | where a provider's key comes from |
+//! | [`redact`] | what an upstream may say of a secret that it was sent: nothing |
 //! | [`weighted`] | turns by weight |
 //! | [`memory`] | a bound on what all requests together may hold in memory |
 //! | [`label`] | interned metric labels |
@@ -35,6 +36,7 @@ pub mod memory;
 pub mod outcome;
 pub mod path;
 pub mod protocol;
+pub mod redact;
 pub mod route;
 pub mod stream;
 pub mod tunnel;

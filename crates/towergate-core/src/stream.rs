@@ -14,7 +14,7 @@ use std::sync::{
 
 use http::StatusCode;
 
-use crate::Class;
+use crate::{Class, redact::Redaction};
 
 /// How an answer is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +39,7 @@ pub struct StreamState {
     ids: AtomicBool,
     failure: OnceLock<Failure>,
     usage: OnceLock<Usage>,
+    redaction: OnceLock<Redaction>,
 }
 
 /// An error that an upstream reported inside an answer whose status was a success.
@@ -87,6 +88,7 @@ impl StreamState {
             ids: AtomicBool::new(false),
             failure: OnceLock::new(),
             usage: OnceLock::new(),
+            redaction: OnceLock::new(),
         }
     }
 
@@ -143,6 +145,18 @@ impl StreamState {
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
         self.usage.get().copied()
+    }
+
+    /// For whoever knows the secrets that went upstream: an error inside the answer must not quote them. To be said before
+    /// the body is polled; the first word counts.
+    pub fn set_redaction(&self, redaction: Redaction) {
+        let _ = self.redaction.set(redaction);
+    }
+
+    /// For the reader: what an error inside the answer must not quote.
+    #[must_use]
+    pub fn redaction(&self) -> Option<&Redaction> {
+        self.redaction.get()
     }
 
     /// For the reader: one more data event.

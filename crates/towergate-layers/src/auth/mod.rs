@@ -11,23 +11,32 @@
 //! [`AuthLayer::pass_through`] the caller's key, organisation and project go on instead
 //! (`Cookie` and `Proxy-Authorization` never), and the request gets [`CallerCredential`].
 //!
-//! **Response.** A field that quotes the injected key, such as that of an upstream that echoes requests, is
-//! removed before anybody outside can forward or log it, whatever the status. One with an error status (400 and above) carries, as an extension, the
-//! [`Credential`] that was sent, so that whoever forwards its body can see whether it holds the key,
-//! and must then remove it; in pass-through mode every answer carries [`CallerCredential`].
+//! **Response.** No secret that was sent comes back: not the injected key, nor a field given with
+//! [`AuthLayer::header`] that is marked sensitive, nor what [`AuthLayer::withhold`] adds. A field that quotes one, of a
+//! head with any status or of trailers, is removed. In the body of a response that is no success (300 and above) it is
+//! [masked](towergate_core::redact), however often that body is cut, and without a change of its length; one in a
+//! content coding cannot be searched, so it is left out, and the response gets [`Withheld`]: whoever wants to see it
+//! decodes it below, as tower-http's `Decompression` does. The body of a success is not searched; but where its reader
+//! publishes a [`StreamState`], that is told what an error inside of it must not quote. A key shorter than
+//! [`Secret::SHORTEST`](towergate_core::redact::Secret::SHORTEST) is no secret.
+//!
+//! A response with an error status (400 and above) carries the [`Credential`] that was sent, for a
+//! [key ring](crate::key_ring). In pass-through mode every response carries [`CallerCredential`], and may quote the
+//! caller's key, which is the caller's to read.
 //!
 //! **Errors.** Where a key is [required](AuthLayer::require) and the source has none:
 //! [`ErrorKind::Misconfigured`], naming the setting; the inner service is not called, and the
 //! caller's key is never used instead. Nothing is held, so a drop of the future or of the body needs
-//! nothing done. Bodies are not touched.
+//! nothing done.
 //!
 //! tower-http's `SetRequestHeader` can set the field, but neither strips, nor refuses, nor tells the
 //! outer layers what was sent.
 //!
 //! ```
 //! use http::{Request, Response};
+//! use http_body_util::BodyExt as _;
 //! use tower::{Layer, ServiceExt, service_fn};
-//! use towergate_core::{BoxError, credentials::Credential};
+//! use towergate_core::{Body, BoxError, credentials::Credential};
 //! use towergate_layers::auth::AuthLayer;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -37,14 +46,21 @@
 //!     assert_eq!(request.headers()["authorization"], "Bearer sk-provider");
 //!     assert!(request.headers()["authorization"].is_sensitive());
 //!     assert!(!request.headers().contains_key("cookie"));
-//!     Ok::<_, BoxError>(Response::new("hi"))
+//!     let said = Body::from(r#"{"error":{"message":"wrong key sk-provider"}}"#);
+//!     Ok::<_, BoxError>(Response::builder().status(400).body(said)?)
 //! }));
 //!
 //! let request = Request::builder().header("authorization", "Bearer sk-caller").header("cookie", "a=b");
-//! service.oneshot(request.body(())?).await?;
+//! let response = service.oneshot(request.body(())?).await?;
+//! let said = response.into_body().collect().await?.to_bytes();
+//! assert_eq!(said, r#"{"error":{"message":"wrong key [redacted]*"}}"#);
 //! # Ok(())
 //! # }
 //! ```
+
+mod body;
+#[cfg(test)]
+mod tests;
 
 use std::{
     borrow::Cow,
@@ -54,25 +70,29 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response,
-    header::{AUTHORIZATION, CONNECTION, COOKIE, PROXY_AUTHORIZATION},
+    HeaderMap, HeaderName, HeaderValue, Request, Response,
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
+        PROXY_AUTHORIZATION,
+    },
 };
+use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 use towergate_core::{
-    BoxError, Error, ErrorKind,
-    context::CallerCredential,
-    credentials::{Credential, CredentialSource},
+    BoxError, Error, ErrorKind, StreamState,
+    context::{CallerCredential, Withheld},
+    credentials::{Credential, CredentialSource, SecretString},
     headers::{self, CREDENTIALS},
     label::Label,
+    redact::{Redaction, Secrets},
 };
 
+pub use self::body::ResponseBody;
 use crate::refusable::Refusable;
-
-#[cfg(test)]
-mod tests;
 
 /// Puts [`Auth`] around a service.
 #[derive(Debug, Clone)]
@@ -92,6 +112,8 @@ struct Settings {
     mode: Mode,
     /// The provider's own fields, such as its organisation.
     fields: Vec<(HeaderName, HeaderValue)>,
+    /// What no response may repeat, beside the key that an attempt sends.
+    secrets: Arc<Secrets>,
     provider: Option<Label>,
 }
 
@@ -101,21 +123,14 @@ enum Mode {
     PassThrough,
 }
 
-/// Whose credential went upstream.
-#[derive(Debug)]
-enum Used {
-    Nobodys,
-    Providers(Credential),
-    Callers,
-}
-
 pin_project! {
     /// The future of [`Auth`].
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
         #[pin]
         inner: Refusable<F>,
-        used: Used,
+        redaction: Redaction,
+        callers: bool,
     }
 }
 
@@ -147,10 +162,29 @@ impl AuthLayer {
 
     /// Sets a field of the provider on every request, such as its organisation or project; what the
     /// caller sent under that name is removed, in pass-through mode too. A second value for the same
-    /// name replaces the first.
+    /// name replaces the first. A value that is marked [sensitive](HeaderValue::is_sensitive) is withheld from
+    /// responses as the key is: all of it, and what stands behind an authentication scheme.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        if value.is_sensitive() {
+            self.secrets().add_field(&value);
+        }
         self.settings.fields.push((name, value));
+        self
+    }
+
+    /// Withholds a further text from responses, such as a proxy's password.
+    #[must_use]
+    pub fn withhold(mut self, secret: &SecretString) -> Self {
+        self.secrets().add(secret);
+        self
+    }
+
+    /// Withholds a further key from responses, always the one that the source gives at present: those of a
+    /// [key ring](crate::key_ring), of which an attempt sends one.
+    #[must_use]
+    pub fn withhold_key(mut self, source: impl CredentialSource) -> Self {
+        self.secrets().add_source(source);
         self
     }
 
@@ -162,7 +196,12 @@ impl AuthLayer {
     }
 
     fn of_mode(mode: Mode) -> Self {
-        Self { settings: Settings { mode, fields: Vec::new(), provider: None } }
+        let secrets = Arc::default();
+        Self { settings: Settings { mode, fields: Vec::new(), secrets, provider: None } }
+    }
+
+    fn secrets(&mut self) -> &mut Secrets {
+        Arc::make_mut(&mut self.settings.secrets)
     }
 }
 
@@ -180,8 +219,9 @@ impl<S, B, ResBody> Service<Request<B>> for Auth<S>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
     S::Error: Into<BoxError>,
+    ResBody: Body<Data = Bytes>,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = BoxError;
     type Future = ResponseFuture<S::Future>;
 
@@ -191,14 +231,18 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let picked = request.extensions_mut().remove::<Credential>();
+        let callers = matches!(self.settings.mode, Mode::PassThrough);
         match self.settings.apply(request.headers_mut(), picked) {
-            Ok(used) => {
-                if matches!(used, Used::Callers) {
+            Ok(sent) => {
+                if callers {
                     request.extensions_mut().insert(CallerCredential);
                 }
-                ResponseFuture { inner: Refusable::called(self.inner.call(request)), used }
+                let redaction = Redaction::new(sent, Arc::clone(&self.settings.secrets));
+                ResponseFuture { inner: Refusable::called(self.inner.call(request)), redaction, callers }
             }
-            Err(error) => ResponseFuture { inner: Refusable::refused(error), used: Used::Nobodys },
+            Err(error) => {
+                ResponseFuture { inner: Refusable::refused(error), redaction: Redaction::default(), callers }
+            }
         }
     }
 }
@@ -206,35 +250,41 @@ where
 // === impl Settings ===
 
 impl Settings {
-    fn apply(&self, headers: &mut HeaderMap, picked: Option<Credential>) -> Result<Used, Error> {
-        let used = match &self.mode {
+    /// Gives the provider's key that is sent.
+    fn apply(
+        &self,
+        headers: &mut HeaderMap,
+        picked: Option<Credential>,
+    ) -> Result<Option<Credential>, Error> {
+        let sent = match &self.mode {
             Mode::PassThrough => {
                 headers.remove(COOKIE);
                 headers.remove(PROXY_AUTHORIZATION);
                 for (_, value) in headers.iter_mut().filter(|(name, _)| CREDENTIALS.contains(name)) {
                     value.set_sensitive(true);
                 }
-                Used::Callers
+                None
             }
             Mode::Inject { source, required_by } => {
                 headers::strip_credentials(headers);
                 headers::strip_caller_account(headers);
-                match (picked.or_else(|| source.credential()), required_by) {
+                let credential = picked.or_else(|| source.credential());
+                match (&credential, required_by) {
                     (Some(credential), _) => {
                         unname_in_connection(headers, &AUTHORIZATION);
                         headers.insert(AUTHORIZATION, credential.bearer().clone());
-                        Used::Providers(credential)
                     }
                     (None, Some(setting)) => return Err(self.no_key(setting.clone())),
-                    (None, None) => Used::Nobodys,
+                    (None, None) => {}
                 }
+                credential
             }
         };
         for (name, value) in &self.fields {
             unname_in_connection(headers, name);
             headers.insert(name.clone(), value.clone());
         }
-        Ok(used)
+        Ok(sent)
     }
 
     fn no_key(&self, setting: Cow<'static, str>) -> Error {
@@ -267,11 +317,6 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|option| !option.is_empty())
 }
 
-fn quoting(headers: &HeaderMap, credential: &Credential) -> Option<HeaderName> {
-    let mut fields = headers.iter();
-    fields.find(|(_, value)| credential.is_leaked_by(value.as_bytes())).map(|(name, _)| name.clone())
-}
-
 impl fmt::Debug for Mode {
     /// Without the source, which may print its key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -290,39 +335,40 @@ impl<F, ResBody, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
     E: Into<BoxError>,
+    ResBody: Body<Data = Bytes>,
 {
-    type Output = Result<Response<ResBody>, BoxError>;
+    type Output = Result<Response<ResponseBody<ResBody>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.inner.poll(cx))?;
-        let failed = response.status().is_client_error() || response.status().is_server_error();
-        this.used.hide(response.headers_mut());
-        this.used.tell(response.extensions_mut(), failed);
-        Poll::Ready(Ok(response))
+        let redaction = std::mem::take(this.redaction);
+        if *this.callers {
+            response.extensions_mut().insert(CallerCredential);
+        }
+        if let Some(sent) = redaction.sent().filter(|_| response.status().as_u16() >= 400).cloned() {
+            response.extensions_mut().insert(sent);
+        }
+        if let Some(state) = response.extensions().get::<Arc<StreamState>>() {
+            state.set_redaction(redaction.clone());
+        }
+        // Most fields are shorter than a key, and so cost a look at their length.
+        redaction.strip(response.headers_mut());
+        Poll::Ready(Ok(redacted(response, redaction)))
     }
 }
 
-// === impl Used ===
-
-impl Used {
-    /// Most fields are shorter than a key, and so cost a look at their length.
-    fn hide(&self, headers: &mut HeaderMap) {
-        let Self::Providers(credential) = self else { return };
-        while let Some(name) = quoting(headers, credential) {
-            headers.remove(name);
-        }
+/// The body of a success passes; of any other none that holds a secret.
+fn redacted<B: Body>(response: Response<B>, redaction: Redaction) -> Response<ResponseBody<B>> {
+    let (mut parts, body) = response.into_parts();
+    let is_searched = parts.status.as_u16() >= 300 && !body.is_end_stream();
+    let redactor = if is_searched { redaction.redactor() } else { None };
+    if redactor.is_none() || !headers::is_encoded(&parts.headers) {
+        return Response::from_parts(parts, ResponseBody::new(body, redaction, redactor));
     }
-
-    fn tell(&self, extensions: &mut Extensions, failed: bool) {
-        match self {
-            Self::Providers(credential) if failed => {
-                extensions.insert(credential.clone());
-            }
-            Self::Callers => {
-                extensions.insert(CallerCredential);
-            }
-            Self::Nobodys | Self::Providers(_) => {}
-        }
+    for name in [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE] {
+        parts.headers.remove(name);
     }
+    parts.extensions.insert(Withheld);
+    Response::from_parts(parts, ResponseBody::withheld())
 }

@@ -178,6 +178,8 @@ where
 
 impl Used {
     fn answered<B>(&self, response: &mut Response<B>) {
+        // Auth says which one it was: it may have been rotated since.
+        let sent = response.extensions_mut().remove::<Credential>();
         let extensions = response.extensions();
         if extensions.get::<CallerCredential>().is_some() {
             return;
@@ -194,8 +196,6 @@ impl Used {
             Class::Success => return self.ring.restore(self.key, self.model.as_deref()),
             _ => return,
         };
-        // Auth says which one it was: it may have been rotated since.
-        let sent = extensions.get::<Credential>().cloned();
         if self.ring.set_aside(self.key, self.model.as_ref(), refusal, sent) {
             response.extensions_mut().insert(OtherCredential);
         }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use towergate_core::{
     Class, Clock, Error, ErrorKind, Origin,
     classify::RetryAfter,
-    context::{Answered, CallerCredential, Failed, GaveUp, RequestRecord, Served},
+    context::{Answered, CallerCredential, Failed, GaveUp, RequestRecord, Served, Withheld},
     headers::{
         self, PROXY_STATUS, RETRY_AFTER_MS, X_REQUEST_ID, X_SHOULD_RETRY, X_TOWERGATE_ATTEMPTS,
         X_TOWERGATE_FALLBACKS, X_TOWERGATE_MODEL, X_TOWERGATE_OVERHEAD_MS, X_TOWERGATE_PROVIDER,
@@ -75,6 +75,9 @@ impl Verdict {
             }
             return Self::Replace(error, if asks_to_wait { status } else { StatusCode::BAD_GATEWAY });
         }
+        if parts.extensions.get::<Withheld>().is_some() {
+            return Self::withheld(status, provider);
+        }
         let limited = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
             || matches!(class, Class::RateLimited | Class::RequestTimeout | Class::QuotaExhausted);
         let may_come_again = parts.extensions.get() == Some(&GaveUp::WaitTooLong);
@@ -84,20 +87,15 @@ impl Verdict {
         Self::Pass
     }
 
-    /// For an error answer that quotes the gateway's credential.
-    pub(super) fn leaked(parts: &Parts) -> Self {
-        let error = Error::new(
-            ErrorKind::UpstreamStatus(parts.status),
-            format!(
-                "it answered with status {}, and a body that is withheld because it held a credential",
-                parts.status.as_u16()
-            ),
+    /// For an error whose body was left out.
+    fn withheld(status: StatusCode, provider: &Label) -> Self {
+        let message = format!(
+            "it answered with status {}, and a body in a content coding in which nobody can look for credentials: it is \
+             withheld",
+            status.as_u16()
         );
-        let error = match parts.extensions.get::<Answered>() {
-            Some(Answered { provider }) => error.with_provider(provider.clone()),
-            None => error,
-        };
-        Self::Replace(error, parts.status)
+        let error = Error::new(ErrorKind::UpstreamStatus(status), message).with_provider(provider.clone());
+        Self::Replace(error, status)
     }
 }
 

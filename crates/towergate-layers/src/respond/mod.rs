@@ -15,7 +15,7 @@
 //! | an upstream's other 4xx | as it is | as it is |
 //! | an upstream's 508 | as it is: a gateway saw its request again | `false` |
 //! | an upstream's other 5xx | 502; a 503 with `Retry-After` stays one | `false` |
-//! | a failing answer that quotes the gateway's key ([`Credential`]) | as it is, with our text | `false` |
+//! | a failing answer whose body was [`Withheld`] | as it is, with our text | `false` |
 //!
 //! What takes the place of an answer is an envelope made by [`RenderError`]: with `Content-Length`,
 //! `Proxy-Status` (RFC 9209), `Retry-After` and `retry-after-ms` where there is something to wait
@@ -24,9 +24,7 @@
 //! as they are.
 //!
 //! **Reads** on the request: [`Arc<RequestRecord>`](RequestRecord), made where there is none. On the
-//! answer: [`Answered`], [`Class`], [`GaveUp`], [`RetryAfter`], [`CallerCredential`], and
-//! [`Credential`], which never leaves this layer. A failing answer that brings one, and whose length
-//! is known and at most [64 KiB](Respond::INSPECTED), is read before its head goes on.
+//! answer: [`Answered`], [`Class`], [`GaveUp`], [`RetryAfter`], [`CallerCredential`] and [`Withheld`].
 //!
 //! **Writes** [`Failed`] into the extensions of each answer of our own making, and on every answer
 //! `x-towergate-provider`, `x-towergate-attempts` and `x-towergate-overhead-ms` where they are
@@ -94,23 +92,20 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, header::CONTENT_LENGTH, response::Parts};
+use bytes::Bytes;
+use http::{Method, Request, Response, header::CONTENT_LENGTH};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
-use towergate_core::{
-    BoxError, Error, ErrorKind, context::RequestRecord, credentials::Credential, headers,
-    protocol::RenderError,
-};
+use towergate_core::{BoxError, Error, ErrorKind, context::RequestRecord, headers, protocol::RenderError};
 // Named in the module's documentation only.
 #[cfg(doc)]
 use towergate_core::{
     Class,
     classify::RetryAfter,
-    context::{Answered, CallerCredential, Failed, GaveUp},
+    context::{Answered, CallerCredential, Failed, GaveUp, Withheld},
 };
 
 pub use self::body::ResponseBody;
@@ -139,29 +134,20 @@ pub struct Respond<S> {
 }
 
 pin_project! {
-    /// The inner service's future; afterwards it may read the body of a failing answer.
-    pub struct ResponseFuture<F, B> {
+    /// The inner service's future.
+    pub struct ResponseFuture<F> {
         #[pin]
-        state: State<F, B>,
+        state: State<F>,
         exchange: Exchange,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, B> {
+    enum State<F> {
         Failed { error: Option<BoxError> },
         Called { #[pin] future: F },
-        Inspecting { #[pin] body: B, found: Option<Box<Inspection>> },
     }
-}
-
-/// A failing answer whose body is looked at before its head goes on.
-struct Inspection {
-    parts: Parts,
-    read: BytesMut,
-    credential: Credential,
-    verdict: Verdict,
 }
 
 // === impl RespondLayer ===
@@ -215,13 +201,6 @@ impl<S> Layer<S> for RespondLayer {
 
 // === impl Respond ===
 
-impl<S> Respond<S> {
-    /// The longest body of a failing answer that is searched for the gateway's key: 64 KiB.
-    pub const INSPECTED: u64 = INSPECTED;
-}
-
-const INSPECTED: u64 = 64 << 10;
-
 impl<S: Clone> Clone for Respond<S> {
     fn clone(&self) -> Self {
         Self {
@@ -252,7 +231,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = Infallible;
-    type Future = ResponseFuture<S::Future, ResBody>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         if self.failed.is_none()
@@ -283,13 +262,13 @@ where
 
 // === impl ResponseFuture ===
 
-impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
 
-impl<F, B, E> Future for ResponseFuture<F, B>
+impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
@@ -299,37 +278,17 @@ where
     type Output = Result<Response<ResponseBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            let response = match this.state.as_mut().project() {
-                StateProj::Called { future } => match ready!(future.poll(cx)) {
-                    Err(error) => this.exchange.refuse_boxed(error.into()),
-                    Ok(response) => match this.exchange.answer(response) {
-                        Ok(response) => response,
-                        Err((found, body)) => {
-                            this.state.set(State::Inspecting { body, found: Some(found) });
-                            continue;
-                        }
-                    },
-                },
-                StateProj::Failed { error } => match error.take() {
-                    Some(error) => this.exchange.refuse_boxed(error),
-                    None => return Poll::Pending,
-                },
-                StateProj::Inspecting { body, found } => {
-                    let read = match found {
-                        Some(found) => ready!(found.poll(body, cx)),
-                        None => return Poll::Pending,
-                    };
-                    match (read, found.take()) {
-                        (Ok(()), Some(found)) => this.exchange.inspected(*found),
-                        (Err(error), _) => this.exchange.refuse_boxed(error),
-                        (Ok(()), None) => return Poll::Pending,
-                    }
-                }
-            };
-            return Poll::Ready(Ok(response));
-        }
+        let this = self.project();
+        Poll::Ready(Ok(match this.state.project() {
+            StateProj::Called { future } => match ready!(future.poll(cx)) {
+                Ok(response) => this.exchange.answer(response),
+                Err(error) => this.exchange.refuse_boxed(error.into()),
+            },
+            StateProj::Failed { error } => match error.take() {
+                Some(error) => this.exchange.refuse_boxed(error),
+                None => return Poll::Pending,
+            },
+        }))
     }
 }
 
@@ -346,79 +305,30 @@ impl Exchange {
         }
     }
 
-    /// The answer to what came from below, or what has to be looked at before it is known.
-    fn answer<B: Body>(
-        &self,
-        response: Response<B>,
-    ) -> Result<Response<ResponseBody<B>>, (Box<Inspection>, B)> {
+    /// The answer to what came from below.
+    fn answer<B>(&self, response: Response<B>) -> Response<ResponseBody<B>> {
         let (mut parts, body) = response.into_parts();
-        let credential = parts.extensions.remove::<Credential>();
-        let verdict = Verdict::of(&parts);
-        if let (Some(credential), 400.., Verdict::Pass | Verdict::PassForGood, Some(..=INSPECTED)) =
-            (credential, parts.status.as_u16(), &verdict, body.size_hint().exact())
-        {
-            let inspection = Inspection { parts, read: BytesMut::new(), credential, verdict };
-            return Err((Box::new(inspection), body));
+        match Verdict::of(&parts) {
+            Verdict::Replace(error, status) => return self.replace(parts, error, status),
+            Verdict::PassForGood => answer::tell_not_to_retry(&mut parts.headers),
+            Verdict::Pass => {}
         }
-        Ok(self.conclude(verdict, parts, |exchange, parts| {
-            let is_stream = !exchange.head_only && body::is_event_stream(&parts.headers);
-            let stream = is_stream.then(|| {
-                // An event may come on top of it.
-                parts.headers.remove(CONTENT_LENGTH);
-                Stream {
-                    renderer: Arc::clone(&exchange.renderer),
-                    record: Arc::clone(&exchange.record),
-                    grace: exchange.grace,
-                    tail: Tail::default(),
-                    keep_alive: exchange
-                        .keep_alive
-                        .map(|every| KeepAlive::new(every, parts.extensions.get().cloned())),
-                }
-            });
-            ResponseBody::passing(body, stream)
-        }))
-    }
-
-    fn inspected<B>(&self, found: Inspection) -> Response<ResponseBody<B>> {
-        let Inspection { parts, read, credential, verdict } = found;
-        let verdict = if credential.is_leaked_by(&read) { Verdict::leaked(&parts) } else { verdict };
-        self.conclude(verdict, parts, |_, _| ResponseBody::own(read.freeze()))
-    }
-
-    fn conclude<B>(
-        &self,
-        verdict: Verdict,
-        mut parts: Parts,
-        body: impl FnOnce(&Self, &mut Parts) -> ResponseBody<B>,
-    ) -> Response<ResponseBody<B>> {
-        if let Verdict::Replace(error, status) = verdict {
-            return self.replace(parts, error, status);
-        }
-        if matches!(verdict, Verdict::PassForGood) {
-            answer::tell_not_to_retry(&mut parts.headers);
-        }
-        let body = body(self, &mut parts);
-        let mut response = Response::from_parts(parts, body);
+        let is_stream = !self.head_only && body::is_event_stream(&parts.headers);
+        let stream = is_stream.then(|| {
+            // An event may come on top of it.
+            parts.headers.remove(CONTENT_LENGTH);
+            Stream {
+                renderer: Arc::clone(&self.renderer),
+                record: Arc::clone(&self.record),
+                grace: self.grace,
+                tail: Tail::default(),
+                keep_alive: self
+                    .keep_alive
+                    .map(|every| KeepAlive::new(every, parts.extensions.get().cloned())),
+            }
+        });
+        let mut response = Response::from_parts(parts, ResponseBody::passing(body, stream));
         self.stamp(&mut response);
         response
-    }
-}
-
-// === impl Inspection ===
-
-impl Inspection {
-    /// Trailers are dropped: the body is in memory, and an error's has none worth the trouble.
-    fn poll<B>(&mut self, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        while let Some(frame) = ready!(body.as_mut().poll_frame(cx)) {
-            match frame.map_err(Into::into) {
-                Ok(frame) => self.read.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 }

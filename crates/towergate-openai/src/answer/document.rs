@@ -8,7 +8,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use towergate_core::{Body, BoxError, ErrorKind, StreamState, stream::AnswerKind};
+use towergate_core::{
+    Body, BoxError, ErrorKind, StreamState,
+    redact::{Redaction, Redactor},
+    stream::AnswerKind,
+};
 
 use super::{Provider, usage::read_usage};
 use crate::{
@@ -30,6 +34,10 @@ pub(super) struct DocumentBody {
     provider: Provider,
     /// None once it was found to be no JSON, where that does not matter.
     document: Option<Document<4>>,
+    /// Masks secrets from the frame on in which an error begins.
+    redactor: Option<Redactor>,
+    /// Waits for what was held back before it.
+    next: Option<Frame<Bytes>>,
     stage: Stage,
 }
 
@@ -51,7 +59,17 @@ impl DocumentBody {
         provider: Provider,
     ) -> Self {
         let document = Some(Document::new(["usage", "error", "status", "object"], KEPT_CAP));
-        let mut body = Self { inner, api, strict, state, provider, document, stage: Stage::Open };
+        let mut body = Self {
+            inner,
+            api,
+            strict,
+            state,
+            provider,
+            document,
+            redactor: None,
+            next: None,
+            stage: Stage::Open,
+        };
         // Nothing comes, and nobody may ask: an empty answer is told at once.
         if body.inner.is_end_stream() {
             body.check();
@@ -71,8 +89,19 @@ impl DocumentBody {
                     .in_body(ErrorKind::BadAnswer, "the upstream's answer is not valid JSON")
                     .into());
             }
+        } else if self.redactor.is_none() && document.first("error").is_some_and(|first| first != b'n') {
+            self.redactor = self.state.redaction().and_then(Redaction::redactor);
         }
         Ok(())
+    }
+
+    /// What may go on of a frame.
+    fn mask(&mut self, data: Bytes, is_last: bool) -> Bytes {
+        match &mut self.redactor {
+            Some(redactor) if is_last => redactor.last(data),
+            Some(redactor) => redactor.next(data),
+            None => data,
+        }
     }
 
     /// Looks at the whole.
@@ -105,7 +134,11 @@ impl DocumentBody {
             && self.is_failure(document, error)
         {
             let envelope = [b"{\"error\":", error, b"}"].concat();
-            self.state.set_failure(envelope::failure(&envelope));
+            let mut failure = envelope::failure(&envelope);
+            if let Some(redaction) = self.state.redaction() {
+                failure.body = redaction.redact(failure.body);
+            }
+            self.state.set_failure(failure);
             return;
         }
         if let Some(usage) = document.kept("usage").and_then(read_usage) {
@@ -137,35 +170,53 @@ impl http_body::Body for DocumentBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        match std::mem::replace(&mut this.stage, Stage::Over) {
-            Stage::Over => return Poll::Ready(None),
-            Stage::Failing(error) => return Poll::Ready(Some(Err(error))),
-            stage @ (Stage::Open | Stage::Checked) => this.stage = stage,
-        }
-        match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    this.read(data)?;
+        loop {
+            if let Some(frame) = this.next.take() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            match std::mem::replace(&mut this.stage, Stage::Over) {
+                Stage::Over => return Poll::Ready(None),
+                Stage::Failing(error) => return Poll::Ready(Some(Err(error))),
+                stage @ (Stage::Open | Stage::Checked) => this.stage = stage,
+            }
+            let frame = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    this.stage = Stage::Over;
+                    return Poll::Ready(Some(Err(this.provider.broken(error))));
                 }
-                if frame.is_trailers() || this.inner.is_end_stream() {
+                None => {
                     this.check();
+                    if matches!(this.stage, Stage::Checked) {
+                        this.stage = Stage::Over;
+                    }
+                    let rest = this.mask(Bytes::new(), true);
+                    this.next = (!rest.is_empty()).then(|| Frame::data(rest));
+                    continue;
                 }
-                if frame.is_trailers()
-                    && let Stage::Failing(error) = std::mem::replace(&mut this.stage, Stage::Over)
-                {
-                    return Poll::Ready(Some(Err(error)));
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    this.read(&data)?;
+                    let is_last = this.inner.is_end_stream();
+                    if is_last {
+                        this.check();
+                    }
+                    let data = this.mask(data, is_last);
+                    if !data.is_empty() || this.redactor.is_none() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
                 }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(error)) => {
-                this.stage = Stage::Over;
-                Poll::Ready(Some(Err(self.provider.broken(error))))
-            }
-            None => {
-                this.check();
-                match std::mem::replace(&mut this.stage, Stage::Over) {
-                    Stage::Failing(error) => Poll::Ready(Some(Err(error))),
-                    _ => Poll::Ready(None),
+                Err(trailers) => {
+                    this.check();
+                    if let Stage::Failing(error) = std::mem::replace(&mut this.stage, Stage::Over) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    this.next = Some(trailers);
+                    let rest = this.mask(Bytes::new(), true);
+                    if !rest.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(rest))));
+                    }
                 }
             }
         }
@@ -173,6 +224,7 @@ impl http_body::Body for DocumentBody {
 
     fn is_end_stream(&self) -> bool {
         match self.stage {
+            _ if self.next.is_some() => false,
             Stage::Over => true,
             Stage::Checked => self.inner.is_end_stream(),
             Stage::Open | Stage::Failing(_) => false,
@@ -180,6 +232,13 @@ impl http_body::Body for DocumentBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let rest = self.inner.size_hint();
+        let Some(held) = self.redactor.as_ref().map(|redactor| redactor.held() as u64) else { return rest };
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(held));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(held)) {
+            hint.set_upper(upper);
+        }
+        hint
     }
 }

@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
-use towergate_core::{Body, BoxError, Error, ErrorKind, StreamState};
+use towergate_core::{
+    Body, BoxError, Error, ErrorKind, StreamState,
+    redact::{Redaction, Redactor},
+};
 
 use super::{
     AFTER_END, AFTER_FINISH, MAX_COMMENTS, Malformed, Provider,
@@ -23,6 +26,9 @@ use crate::{
 };
 
 const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+
+/// Events that end in this tell of the failure of a part, such as a tool that was called.
+const FAILED: &[u8] = b".failed";
 
 /// Passes a stream on, event by event.
 pub(super) struct EventsBody {
@@ -39,6 +45,8 @@ pub(super) struct EventsBody {
     out: Pieces,
     /// Whether bytes of the unfinished event were handed on, it being too long to be held back.
     flowing: bool,
+    /// Masks secrets in such an event: only its end shows whether it is an error.
+    redactor: Option<Redactor>,
     /// Bytes of events without data, since the last that had some.
     comments: u64,
     /// `[DONE]` has come; what follows is passed, and not judged.
@@ -77,6 +85,7 @@ impl EventsBody {
             judge: Judge::new(api, choices),
             out: Pieces::default(),
             flowing: false,
+            redactor: None,
             comments: 0,
             done: false,
             end: None,
@@ -107,15 +116,20 @@ impl EventsBody {
             }
             let verdict = self.judge.judge(&event);
             let strip = strip_event(&event, self.strips_usage);
-            let fate = self.decide(verdict, has_data).stripped(strip);
+            let tells_of_failure = event.name.ends_with(FAILED);
+            let fate = self.decide(verdict, has_data).stripped(strip).masked(tells_of_failure);
             if straddles {
                 let bytes = self.reader.take_bytes();
                 match &fate {
-                    _ if self.flowing => self.out.push(frame.slice(..at), false),
+                    _ if self.flowing => {
+                        let end = self.flow(frame.slice(..at), true);
+                        self.out.push(end, false);
+                    }
                     Fate::Drop => self.out.drop_event(&bytes),
                     Fate::End(_) => {}
                     Fate::PassStripped(range) => self.out.push_stripped(&bytes, range),
-                    Fate::Pass | Fate::PassAll | Fate::PassAndEnd(_) => self.out.push(bytes, false),
+                    Fate::PassMasked | Fate::PassAndEnd(_) => self.out.push(self.mask(bytes), false),
+                    Fate::Pass | Fate::PassAll => self.out.push(bytes, false),
                 }
                 self.flowing = false;
                 kept = at;
@@ -131,10 +145,18 @@ impl EventsBody {
                     self.out.push_stripped(&frame.slice(begin..at), &range);
                     kept = at;
                 }
-                Fate::Pass | Fate::Drop | Fate::PassStripped(_) => {}
+                Fate::PassMasked if kept < at => {
+                    self.out.push(frame.slice(kept..begin), false);
+                    self.out.push(self.mask(frame.slice(begin..at)), false);
+                    kept = at;
+                }
+                Fate::Pass | Fate::PassMasked | Fate::Drop | Fate::PassStripped(_) => {}
                 Fate::PassAll => return self.out.push(frame.slice(kept..), false),
                 Fate::PassAndEnd(error) => {
-                    self.out.push(frame.slice(kept..at), false);
+                    if kept < at {
+                        self.out.push(frame.slice(kept..begin), false);
+                        self.out.push(self.mask(frame.slice(begin..at)), false);
+                    }
                     return self.cut(error.into());
                 }
                 Fate::End(error) => {
@@ -155,13 +177,39 @@ impl EventsBody {
         }
         if !self.flowing {
             self.flowing = true;
+            // What nobody judges is no error.
+            let redaction = self.state.redaction().filter(|_| self.api != Api::Other);
+            self.redactor = redaction.and_then(Redaction::redactor);
             let before = pending.saturating_sub((frame.len() - begin) as u64);
             if let Ok(before @ 1..) = usize::try_from(before) {
                 let held = self.reader.take_bytes();
-                self.out.push(held.slice(..before.min(held.len())), true);
+                let held = self.flow(held.slice(..before.min(held.len())), false);
+                self.out.push(held, true);
             }
         }
-        self.out.push(frame.slice(kept..), true);
+        if self.redactor.is_none() {
+            return self.out.push(frame.slice(kept..), true);
+        }
+        self.out.push(frame.slice(kept..begin), false);
+        let piece = self.flow(frame.slice(begin..), false);
+        self.out.push(piece, true);
+    }
+
+    /// A piece of an event that is too long to be held back, as it goes on.
+    fn flow(&mut self, piece: Bytes, is_last: bool) -> Bytes {
+        match &mut self.redactor {
+            Some(redactor) if is_last => redactor.last(piece),
+            Some(redactor) => redactor.next(piece),
+            None => piece,
+        }
+    }
+
+    /// A text of an error, without the secrets that went upstream.
+    fn mask(&self, text: Bytes) -> Bytes {
+        match self.state.redaction() {
+            Some(redaction) => redaction.redact(text),
+            None => text,
+        }
     }
 
     /// Notes what an event says, and decides what becomes of it.
@@ -193,7 +241,8 @@ impl EventsBody {
                 self.silence = None;
                 Fate::PassAll
             }
-            Verdict::Failed(failure) => {
+            Verdict::Failed(mut failure) => {
+                failure.body = self.mask(failure.body);
                 let error = self.provider.in_body(
                     ErrorKind::UpstreamStatus(failure.status),
                     "the upstream reported an error inside its stream",
@@ -270,7 +319,8 @@ impl EventsBody {
         // A tail that is no JSON was cut, whatever is done with those amid good ones.
         let is_cut = verdict == Verdict::Malformed;
         let strip = strip_event(&event, self.strips_usage);
-        let fate = self.decide(verdict, has_data).stripped(strip);
+        let tells_of_failure = event.name.ends_with(FAILED);
+        let fate = self.decide(verdict, has_data).stripped(strip).masked(tells_of_failure);
         if is_cut {
             return Bytes::new();
         }
@@ -288,7 +338,11 @@ impl EventsBody {
                 self.out.push_stripped(&bytes, range);
                 self.out.push(Bytes::from_static(blank), false);
             }
-            Fate::Pass | Fate::PassAll | Fate::PassAndEnd(_) => {
+            Fate::PassMasked | Fate::PassAndEnd(_) => {
+                self.out.push(self.mask(bytes), false);
+                self.out.push(Bytes::from_static(blank), false);
+            }
+            Fate::Pass | Fate::PassAll => {
                 self.out.push(bytes, false);
                 self.out.push(Bytes::from_static(blank), false);
             }

@@ -20,11 +20,13 @@ pub(super) struct Pieces {
 pub(super) enum Fate {
     Pass,
     Drop,
+    /// It passes, and quotes no secret.
+    PassMasked,
     /// It passes without the usage in it.
     PassStripped(Range<usize>),
     /// It passes, and the rest unread with it.
     PassAll,
-    /// It passes; the stream ends behind it.
+    /// It passes, and quotes no secret; the stream ends behind it.
     PassAndEnd(Error),
     /// The stream ends before it.
     End(Error),
@@ -89,6 +91,14 @@ impl Fate {
             (Self::Pass, Strip::Event) => Self::Drop,
             (Self::Pass, Strip::Bytes(range)) => Self::PassStripped(range),
             (fate, _) => fate,
+        }
+    }
+
+    /// What tells of a failure, and passes, quotes no secret.
+    pub(super) fn masked(self, tells_of_failure: bool) -> Self {
+        match self {
+            Self::Pass if tells_of_failure => Self::PassMasked,
+            fate => fate,
         }
     }
 }

@@ -11,6 +11,8 @@ const KEY: usize = 64;
 pub(crate) struct Document<const KEYS: usize> {
     keys: [&'static str; KEYS],
     kept: [Vec<u8>; KEYS],
+    /// What they begin with.
+    first: [Option<u8>; KEYS],
     /// A kept value that is longer is forgotten.
     cap: usize,
     state: State,
@@ -39,6 +41,7 @@ impl<const KEYS: usize> Document<KEYS> {
         Self {
             keys,
             kept: [const { Vec::new() }; KEYS],
+            first: [None; KEYS],
             cap,
             state: State::Start,
             skip: Skip::new(),
@@ -109,6 +112,12 @@ impl<const KEYS: usize> Document<KEYS> {
         self.kept.get(place).map(|value| value.trim_ascii_start()).filter(|value| !value.is_empty())
     }
 
+    /// The first byte of the value of a key, as soon as it came, however long the value is.
+    pub(crate) fn first(&self, key: &str) -> Option<u8> {
+        let place = self.keys.iter().position(|wanted| *wanted == key)?;
+        self.first.get(place).copied().flatten()
+    }
+
     fn begin(&mut self, state: State) {
         self.state = state;
         self.skip = Skip::new();
@@ -121,6 +130,9 @@ impl<const KEYS: usize> Document<KEYS> {
                 self.wanted = self.keys.iter().position(|wanted| key.as_deref() == Some(*wanted));
                 if let Some(kept) = self.wanted.and_then(|place| self.kept.get_mut(place)) {
                     kept.clear();
+                }
+                if let Some(first) = self.wanted.and_then(|place| self.first.get_mut(place)) {
+                    *first = None;
                 }
                 State::Colon
             }
@@ -135,6 +147,9 @@ impl<const KEYS: usize> Document<KEYS> {
             // Now too long for all that follows, and no string: it matches nothing.
             (State::InKey, _) => self.key.resize(KEY + 1, 0),
             (State::Value, Some(place)) => {
+                if let Some(first) = self.first.get_mut(place).filter(|first| first.is_none()) {
+                    *first = bytes.iter().copied().find(|byte| !is_space(*byte));
+                }
                 let Some(kept) = self.kept.get_mut(place) else { return };
                 if kept.len() + bytes.len() <= self.cap {
                     kept.extend_from_slice(bytes);

@@ -4,13 +4,12 @@ use std::{collections::VecDeque, future, sync::atomic::AtomicBool, sync::atomic:
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::{Frame, SizeHint};
-use http_body_util::{BodyExt as _, Full};
-use secrecy::SecretString;
+use http_body_util::BodyExt as _;
 use tower::{ServiceExt as _, service_fn};
 use towergate_core::{
     Body as CoreBody, Class, Clock, Outcome, Route,
     classify::RetryAfter,
-    context::{Answered, CallerCredential, ClientName, Failed, GaveUp, Served},
+    context::{Answered, CallerCredential, ClientName, Failed, GaveUp, Served, Withheld},
     label::Label,
 };
 
@@ -309,28 +308,16 @@ async fn limits_pass_and_are_final_unless_only_the_wait_was_too_long() {
 }
 
 #[tokio::test]
-async fn an_answer_that_quotes_the_key_is_withheld() {
-    let credential = Credential::new(&SecretString::from(CANARY)).unwrap();
-    for (status, body, withheld) in [
-        (400, format!("bad key {CANARY}"), true),
-        (429, CANARY.to_owned(), true),
-        (400, "harmless".to_owned(), false),
-        (200, CANARY.to_owned(), false),
-    ] {
+async fn a_body_that_was_withheld_is_told_of() {
+    for (status, replaced) in [(400, true), (429, true), (302, false)] {
         let answer = upstream(status, |response| {
-            *response.body_mut() = CoreBody::new(Full::new(Bytes::from(body.clone())));
-            response.extensions_mut().insert(credential.clone());
+            *response.body_mut() = CoreBody::empty();
+            extend(response, Withheld);
         })
         .await;
         assert_eq!(answer.status(), status);
-        assert!(answer.extensions().get::<Credential>().is_none());
-        assert_eq!(failed(&answer).is_some(), withheld, "{body}");
-        let got = text(answer).await;
-        if withheld {
-            assert!(!got.contains(CANARY) && got.contains("withheld"), "{got}")
-        } else {
-            assert_eq!(got, body)
-        }
+        assert_eq!(failed(&answer).is_some(), replaced);
+        assert_eq!(text(answer).await.contains("withheld"), replaced);
     }
 }
 
@@ -368,11 +355,9 @@ async fn head_gets_the_headers_without_the_body() {
 #[tokio::test]
 async fn no_log_line_quotes_a_client_or_an_upstream() {
     let (log, _guard) = Log::capture();
-    let credential = Credential::new(&SecretString::from(CANARY)).unwrap();
     for status in [400, 401, 429, 500] {
         let answer = upstream(status, |response| {
             *response.body_mut() = CoreBody::from(format!("wrong key {CANARY}"));
-            response.extensions_mut().insert(credential.clone());
         })
         .await;
         assert!(!format!("{answer:?}").contains(CANARY));

@@ -1,6 +1,7 @@
 mod documents;
 mod endings;
 mod huge;
+mod secrets;
 
 use std::{
     pin::Pin,
