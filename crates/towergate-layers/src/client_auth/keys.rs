@@ -1,24 +1,50 @@
-//! The keys that clients show: kept as digests, compared in constant time.
+//! The keys that clients show: kept as digests, and found by their digest.
+//!
+//! A candidate is hashed once, whatever the number of keys, and its digest is looked up in a hash table. What the
+//! time of a lookup depends on says nothing of a key: the place in the table follows from a hash of the digest under
+//! a random key of this process (`RandomState`), and two digests are compared in constant time. A client that
+//! measures could at most learn that two digests share a place. The digest itself is of a value that the client
+//! chose, so hashing it reveals nothing that the client does not know.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
+use subtle::ConstantTimeEq as _;
 use towergate_core::{access::ClientAccess, label::Label};
+
+/// Bytes that a key may have; a longer candidate is not hashed. As long as the longest header field that common
+/// proxies pass (nginx: 8 KiB), so that no key is refused that would arrive.
+pub(super) const MAX_KEY_BYTES: usize = 8 * 1024;
 
 /// A client's key, of which only the SHA-256 digest is kept, and what it reaches. Two are equal where the
 /// key is.
 #[derive(Clone)]
 pub struct ClientKey {
-    digest: [u8; 32],
+    digest: KeyDigest,
     access: Option<Arc<ClientAccess>>,
 }
 
 /// The keys that let a client in, each with a name. Cheap to clone.
 #[derive(Clone)]
-pub struct ClientKeys(Arc<[(Label, ClientKey)]>);
+pub struct ClientKeys(Arc<HashMap<KeyDigest, Client>>);
+
+/// Whose key it is, and what it reaches where that is not everything.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) name: Label,
+    pub(super) access: Option<Arc<ClientAccess>>,
+}
+
+/// The SHA-256 of a key. Compared in constant time.
+#[derive(Clone, Copy)]
+struct KeyDigest([u8; 32]);
 
 /// Why there are no client keys to be had of a configuration. Says nothing of any key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +54,8 @@ pub enum InvalidClientKeys {
     EmptyKey,
     /// A key holds a character that a header field cannot: no client could send it.
     NotAHeaderValue,
+    /// A key is longer than 8 KiB.
+    TooLong,
     /// A digest is not 64 hex digits.
     NotSha256,
     /// Two names have the same key: it would not be known who came in.
@@ -43,14 +71,17 @@ impl ClientKey {
     ///
     /// # Errors
     ///
-    /// An empty key, or one that cannot stand in a header.
+    /// An empty key, one over 8 KiB, or one that cannot stand in a header.
     pub fn new(key: &SecretString) -> Result<Self, InvalidClientKeys> {
         let key = key.expose_secret().trim();
         if key.is_empty() {
             return Err(InvalidClientKeys::EmptyKey);
         }
+        if key.len() > MAX_KEY_BYTES {
+            return Err(InvalidClientKeys::TooLong);
+        }
         HeaderValue::from_str(key).map_err(|_| InvalidClientKeys::NotAHeaderValue)?;
-        Ok(Self::digest(key.as_bytes()))
+        Ok(Self { digest: KeyDigest::of(key.as_bytes()), access: None })
     }
 
     /// Of the key's SHA-256, as 64 hex digits: what `printf %s "$KEY" | sha256sum` prints.
@@ -68,7 +99,7 @@ impl ClientKey {
         let bytes: Vec<u8> =
             digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
         match <[u8; 32]>::try_from(bytes) {
-            Ok(digest) if digits.len() == 64 => Ok(Self { digest, access: None }),
+            Ok(digest) if digits.len() == 64 => Ok(Self { digest: KeyDigest(digest), access: None }),
             _ => Err(InvalidClientKeys::NotSha256),
         }
     }
@@ -78,15 +109,6 @@ impl ClientKey {
     pub fn access(mut self, access: ClientAccess) -> Self {
         self.access = Some(access).filter(|access| !access.is_all()).map(Arc::new);
         self
-    }
-
-    /// What it reaches, where that is not everything.
-    pub(super) fn restriction(&self) -> Option<&Arc<ClientAccess>> {
-        self.access.as_ref()
-    }
-
-    fn digest(key: &[u8]) -> Self {
-        Self { digest: Sha256::digest(key).into(), access: None }
     }
 }
 
@@ -114,34 +136,59 @@ impl ClientKeys {
     ///
     /// No key at all, or the same key twice.
     pub fn new(keys: impl IntoIterator<Item = (Label, ClientKey)>) -> Result<Self, InvalidClientKeys> {
-        let keys: Vec<(Label, ClientKey)> = keys.into_iter().collect();
-        for (at, (name, key)) in keys.iter().enumerate() {
-            if let Some((other, _)) = keys.iter().skip(at + 1).find(|(_, other)| other == key) {
-                return Err(InvalidClientKeys::SameKey(name.clone(), other.clone()));
+        let mut clients = HashMap::new();
+        for (name, ClientKey { digest, access }) in keys {
+            match clients.entry(digest) {
+                Entry::Vacant(entry) => {
+                    entry.insert(Client { name, access });
+                }
+                Entry::Occupied(entry) => {
+                    return Err(InvalidClientKeys::SameKey(entry.get().name.clone(), name));
+                }
             }
         }
-        if keys.is_empty() { Err(InvalidClientKeys::NoKeys) } else { Ok(Self(keys.into())) }
+        if clients.is_empty() { Err(InvalidClientKeys::NoKeys) } else { Ok(Self(Arc::new(clients))) }
     }
 
-    /// Whose key this is. Takes the same time whichever key it is, and however much of it is right.
-    pub(super) fn find(&self, key: &[u8]) -> Option<&(Label, ClientKey)> {
-        let digest = ClientKey::digest(key).digest;
-        let mut found = Choice::from(0);
-        let mut place = 0u64;
-        for (at, (_, known)) in (0u64..).zip(self.0.iter()) {
-            let same = known.digest.ct_eq(&digest);
-            place.conditional_assign(&at, same);
-            found |= same;
-        }
-        let place = usize::try_from(place).ok().filter(|_| found.into())?;
-        self.0.get(place)
+    /// Whose key this is. Costs one digest, however many keys there are, and none where it is too long for a key.
+    pub(super) fn find(&self, key: &[u8]) -> Option<&Client> {
+        let could_be = !key.is_empty() && key.len() <= MAX_KEY_BYTES;
+        could_be.then(|| self.0.get(&KeyDigest::of(key))).flatten()
     }
 }
 
 impl fmt::Debug for ClientKeys {
     /// The names alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+        let mut names: Vec<&Label> = self.0.values().map(|client| &client.name).collect();
+        names.sort_unstable();
+        f.debug_set().entries(names).finish()
+    }
+}
+
+// === impl KeyDigest ===
+
+impl KeyDigest {
+    fn of(key: &[u8]) -> Self {
+        #[cfg(test)]
+        super::tests::DIGESTS.with(|digests| digests.set(digests.get() + 1));
+        Self(Sha256::digest(key).into())
+    }
+}
+
+impl PartialEq for KeyDigest {
+    fn eq(&self, other: &Self) -> bool {
+        #[cfg(test)]
+        super::tests::COMPARISONS.with(|comparisons| comparisons.set(comparisons.get() + 1));
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for KeyDigest {}
+
+impl Hash for KeyDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
     }
 }
 
@@ -154,6 +201,7 @@ impl fmt::Display for InvalidClientKeys {
             Self::NotAHeaderValue => {
                 f.write_str("a client key holds a character that no HTTP header may hold")
             }
+            Self::TooLong => write!(f, "a client key is longer than {} KiB", MAX_KEY_BYTES / 1024),
             Self::NotSha256 => f.write_str("the SHA-256 of a client key is not 64 hex digits"),
             Self::SameKey(one, other) => write!(f, "the clients {one:?} and {other:?} have the same key"),
             Self::NoKeys => f.write_str("client authentication is on, but there is no client key"),

@@ -15,8 +15,13 @@
 //! what was sent; the inner service is not called. Responses and bodies are not touched. Nothing is
 //! held, so a drop of the future or of the body needs nothing done.
 //!
-//! Keys are kept as SHA-256 digests and compared with all of the known ones in constant time.
-//! tower-http's `ValidateRequestHeaderLayer` knows one bearer token, compares it with an early exit,
+//! **Cost.** Four credentials of a request are looked at, in the order of the places above, and each costs one
+//! SHA-256 digest and one lookup, whether there is 1 key or 100,000. What comes after the fourth is not looked at, and
+//! is removed where the request is let in: it could be a key of the gateway's. A credential over 8 KiB is not a key
+//! and is not hashed.
+//!
+//! Keys are kept as SHA-256 digests, found through a hash table under a random key of the process, and compared in
+//! constant time. tower-http's `ValidateRequestHeaderLayer` knows one bearer token, compares it with an early exit,
 //! and answers by itself with an empty 401.
 //!
 //! ```
@@ -43,6 +48,7 @@
 //! # }
 //! ```
 
+mod admit;
 mod keys;
 
 use std::{
@@ -51,29 +57,21 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response,
-    header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL},
-};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 use towergate_core::{
-    BoxError, Error, ErrorKind,
+    BoxError,
     context::{ClientName, RequestRecord},
-    label::Label,
 };
 
 pub use self::keys::{ClientKey, ClientKeys, InvalidClientKeys};
+use self::{admit::admit, keys::Client};
 use crate::refusable::Refusable;
 
 #[cfg(test)]
 mod tests;
-
-const API_KEY: HeaderName = HeaderName::from_static("api-key");
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// How OpenAI's own WebSocket endpoints take a key from a browser.
-const SUBPROTOCOL: &str = "openai-insecure-api-key.";
 
 /// Puts [`ClientAuth`] around a service.
 #[derive(Debug, Clone)]
@@ -139,12 +137,12 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         if let Some(keys) = &self.keys {
             match admit(keys, request.headers_mut()) {
-                Ok((name, key)) => {
+                Ok(Client { name, access }) => {
                     let extensions = request.extensions_mut();
                     // Whatever turns it away from here on: it is known whose request it was.
                     RequestRecord::of(extensions).set_client(ClientName(name.clone()));
-                    extensions.insert(ClientName(name));
-                    if let Some(access) = key.restriction() {
+                    extensions.insert(ClientName(name.clone()));
+                    if let Some(access) = access {
                         extensions.insert(Arc::clone(access));
                     }
                 }
@@ -153,75 +151,6 @@ where
         }
         ResponseFuture { inner: Refusable::called(self.inner.call(request)) }
     }
-}
-
-/// Finds the client, and removes every field that holds one of the gateway's keys.
-fn admit(keys: &ClientKeys, headers: &mut HeaderMap) -> Result<(Label, ClientKey), Error> {
-    let mut client = None;
-    let mut shown = false;
-    for name in [AUTHORIZATION, API_KEY, X_API_KEY] {
-        let is_bearer = name == AUTHORIZATION;
-        let mut values = headers.get_all(&name).iter().peekable();
-        shown |= values.peek().is_some();
-        let known = values
-            .filter_map(|value| if is_bearer { bearer(value.as_bytes()) } else { Some(value.as_bytes()) })
-            .find_map(|key| keys.find(key).cloned());
-        if let Some(known) = known {
-            headers.remove(name);
-            client.get_or_insert(known);
-        }
-    }
-    let (by_subprotocol, subprotocol_shown) = admit_subprotocol(keys, headers);
-    client.or(by_subprotocol).ok_or_else(|| refusal(shown || subprotocol_shown))
-}
-
-/// Looks for a key among the subprotocols, and takes it from the list; the others stay, in order.
-/// Also says whether one was shown.
-fn admit_subprotocol(keys: &ClientKeys, headers: &mut HeaderMap) -> (Option<(Label, ClientKey)>, bool) {
-    let shows_key = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains(SUBPROTOCOL));
-    if !headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().any(shows_key) {
-        return (None, false);
-    }
-    let mut client = None;
-    let kept: Vec<&str> = headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|protocol| {
-            match protocol.strip_prefix(SUBPROTOCOL).and_then(|key| keys.find(key.as_bytes())) {
-                Some(known) => {
-                    client.get_or_insert_with(|| known.clone());
-                    false
-                }
-                None => true,
-            }
-        })
-        .collect();
-    if client.is_some() {
-        let kept = HeaderValue::try_from(kept.join(", ")).ok().filter(|kept| !kept.is_empty());
-        headers.remove(SEC_WEBSOCKET_PROTOCOL);
-        if let Some(kept) = kept {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, kept);
-        }
-    }
-    (client, true)
-}
-
-/// The token of a bearer field; the scheme's case does not matter (RFC 9110, section 11.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
-}
-
-fn refusal(shown: bool) -> Error {
-    let message = if shown {
-        "the client key is not one of this gateway's; send one of its own as \"Authorization: Bearer <key>\""
-    } else {
-        "this gateway asks for a client key; send one as \"Authorization: Bearer <key>\""
-    };
-    Error::new(ErrorKind::Unauthorized, message)
 }
 
 // === impl ResponseFuture ===

@@ -1,11 +1,27 @@
-use std::{convert::Infallible, sync::Mutex};
+use std::{cell::Cell, convert::Infallible, sync::Mutex};
 
+use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use tower::{ServiceExt as _, service_fn};
-use towergate_core::access::ClientAccess;
+use towergate_core::{Error, ErrorKind, access::ClientAccess, label::Label};
 
-use super::*;
+use super::{admit::MAX_CANDIDATES, keys::MAX_KEY_BYTES, *};
+
+thread_local! {
+    /// Digests that this thread has made of candidates and keys.
+    pub(super) static DIGESTS: Cell<usize> = const { Cell::new(0) };
+    /// Digests that it has compared with another.
+    pub(super) static COMPARISONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What a search for the client costs: digests made, and digests compared.
+fn cost(keys: &ClientKeys, headers: &mut HeaderMap) -> (usize, usize) {
+    DIGESTS.set(0);
+    COMPARISONS.set(0);
+    let _ = admit(keys, headers);
+    (DIGESTS.get(), COMPARISONS.get())
+}
 
 fn key(text: &str) -> ClientKey {
     ClientKey::new(&SecretString::from(text)).unwrap()
@@ -125,6 +141,75 @@ async fn the_name_is_known_however_the_request_ends() {
 }
 
 #[tokio::test]
+async fn four_credentials_are_looked_at_and_what_comes_after_goes_no_further() {
+    let subprotocols = "openai-insecure-api-key.tg-bob, realtime";
+    let fields = |right: usize| {
+        let mut fields: [_; 5] = std::array::from_fn(|at| {
+            ("authorization", if at == right { "Bearer tg-alice" } else { "Bearer sk-other" })
+        });
+        fields[4].0 = "x-api-key";
+        fields[4].1 = "tg-bob";
+        fields.into_iter().chain([("sec-websocket-protocol", subprotocols)]).collect::<Vec<_>>()
+    };
+    let (client, headers) = send(&ClientAuthLayer::new(keys()), &fields(3)).await.unwrap();
+    assert_eq!(client.as_deref(), Some("alice"));
+    // Keys of the gateway's that nobody looked at.
+    assert_eq!(headers.len(), 1, "{headers:?}");
+    assert_eq!(headers["sec-websocket-protocol"], "realtime");
+    // The fifth and the sixth are right.
+    send(&ClientAuthLayer::new(keys()), &fields(9)).await.unwrap_err();
+}
+
+#[test]
+fn a_request_costs_four_digests_whatever_it_shows() {
+    let bearer = |at: usize| ("authorization", format!("Bearer sk-{at}"));
+    let list = (0..1000).map(|at| format!("openai-insecure-api-key.{at}")).collect::<Vec<_>>().join(",");
+    let huge = "x".repeat(MAX_KEY_BYTES + 1);
+    let cases = [
+        (vec![], 0),
+        (vec![bearer(0)], 1),
+        (vec![("authorization", "Basic x".to_owned()), ("sec-websocket-protocol", "a,b".to_owned())], 0),
+        (vec![bearer(0), ("api-key", "a".to_owned()), ("x-api-key", "b".to_owned())], 3),
+        ((0..1000).map(bearer).collect(), 4),
+        ((0..1000).map(|at| ("x-api-key", at.to_string())).collect(), 4),
+        (vec![("sec-websocket-protocol", list)], 4),
+        // Too long for a key.
+        (vec![("authorization", format!("Bearer {huge}")), ("api-key", huge)], 0),
+    ];
+    for (fields, digests) in cases {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        assert_eq!(cost(&keys(), &mut headers).0, digests, "{:?}", fields.first());
+    }
+}
+
+#[test]
+fn a_request_costs_the_same_for_one_key_and_for_100_000() {
+    const REQUESTS: usize = 1000;
+    for count in [1, 100_000_u32] {
+        let known = (0..count).map(|at| {
+            let key = ClientKey::from_sha256(&format!("{at:064x}")).unwrap();
+            (Label::new(&at.to_string()), key)
+        });
+        let known = known.chain([(Label::new("me"), key("tg-me"))]);
+        let keys = ClientKeys::new(known).unwrap();
+        let (mut digests, mut comparisons) = (0, 0);
+        for at in 0..REQUESTS {
+            let mut headers = HeaderMap::new();
+            headers.append("authorization", HeaderValue::from_str(&format!("Bearer sk-{at}")).unwrap());
+            headers.append("x-api-key", HeaderValue::from_static("tg-me"));
+            let (made, compared) = cost(&keys, &mut headers);
+            (digests, comparisons) = (digests + made, comparisons + compared);
+        }
+        assert_eq!(digests, 2 * REQUESTS);
+        // One each finds the client; what the table compares in vain does not grow with the keys.
+        assert!((REQUESTS..2 * REQUESTS).contains(&comparisons), "{count} keys: {comparisons}");
+    }
+}
+
+#[tokio::test]
 async fn off_touches_nothing() {
     let (client, headers) = send(&ClientAuthLayer::off(), &[("authorization", "Bearer x")]).await.unwrap();
     assert_eq!(client, None);
@@ -147,6 +232,8 @@ fn keys_that_cannot_work_are_refused() {
     let of = |text: &str| ClientKey::new(&SecretString::from(text));
     assert_eq!(of(" \n"), Err(InvalidClientKeys::EmptyKey));
     assert_eq!(of("tg-\nx"), Err(InvalidClientKeys::NotAHeaderValue));
+    assert!(of(&"x".repeat(MAX_KEY_BYTES)).is_ok());
+    assert_eq!(of(&"x".repeat(MAX_KEY_BYTES + 1)), Err(InvalidClientKeys::TooLong));
     assert_eq!(ClientKeys::new([]).unwrap_err(), InvalidClientKeys::NoKeys);
     let (one, other) = (Label::new("one"), Label::new("other"));
     let same = ClientKeys::new([(one.clone(), key("tg-canary")), (other.clone(), key("tg-canary "))]);
@@ -168,6 +255,18 @@ proptest! {
         let all = ["tg-a", "tg-b", "tg-ab"];
         let keys = ClientKeys::new(all.map(|text| (Label::new(text), key(text)))).unwrap();
         let expected = all.iter().find(|known| **known == text);
-        prop_assert_eq!(keys.find(text.as_bytes()).map(|(name, _)| name.as_str()), expected.copied());
+        prop_assert_eq!(keys.find(text.as_bytes()).map(|client| client.name.as_str()), expected.copied());
+    }
+
+    #[test]
+    fn no_request_costs_more_than_four_digests(
+        fields in proptest::collection::vec((0..4_usize, "(Bearer |openai-insecure-api-key\\.)?[a-z,. ]{0,20}"), 0..20)
+    ) {
+        const NAMES: [&str; 4] = ["authorization", "api-key", "x-api-key", "sec-websocket-protocol"];
+        let mut headers = HeaderMap::new();
+        for (name, value) in &fields {
+            headers.append(NAMES[*name], HeaderValue::from_str(value).unwrap());
+        }
+        prop_assert!(cost(&keys(), &mut headers).0 <= MAX_CANDIDATES);
     }
 }
