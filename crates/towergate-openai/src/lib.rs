@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`service`] | [`OpenAi`](service::OpenAi): the leaf, a tower service over hyper's pooled client |
 //! | [`mod@env`] | `OPENAI_*` |
+//! | [`file_watch`] | files that are followed, and never taken over half written |
 //! | [`secret`] | keys from files, FIFOs and the environment, rotating |
 //! | [`routes`] | the route table |
 //! | [`protocol`] | [`OpenAiProtocol`](protocol::OpenAiProtocol): what the layers ask of a protocol: routes, requests, envelope, codes |
@@ -20,6 +21,7 @@ mod api;
 pub mod client;
 pub mod env;
 pub mod envelope;
+pub mod file_watch;
 mod json;
 pub mod listing;
 pub mod protocol;

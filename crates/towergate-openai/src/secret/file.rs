@@ -1,6 +1,6 @@
-//! Reading a secret's file, and seeing that it changed.
+//! Reading a secret's file.
 
-use std::{fs::Metadata, path::Path, time::SystemTime};
+use std::path::Path;
 
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -10,43 +10,11 @@ use super::Problem;
 /// A secret over this many bytes is none (as in Kubernetes).
 const MAX_LEN: u64 = 1024 * 1024;
 
-/// What tells one content of a regular file from another without reading it. It follows links, so that the
-/// swap of Kubernetes' `..data` link shows as another file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint {
-    len: u64,
-    modified: Option<SystemTime>,
-    #[cfg(unix)]
-    inode: (u64, u64, i64, i64),
-}
-
 /// What was read.
 pub(super) struct Content {
     pub(super) text: SecretString,
-    /// Nothing for a FIFO: it is read once and never again.
-    pub(super) fingerprint: Option<Fingerprint>,
-}
-
-// === impl Fingerprint ===
-
-impl Fingerprint {
-    /// That of a file as it is now; `None` where there is none, or it is no regular file: a FIFO can be read
-    /// only once. Needs a tokio runtime.
-    pub async fn of(path: &Path) -> Option<Self> {
-        let metadata = tokio::fs::metadata(path).await.ok().filter(Metadata::is_file)?;
-        Some(Self::new(&metadata))
-    }
-
-    fn new(metadata: &Metadata) -> Self {
-        #[cfg(unix)]
-        use std::os::unix::fs::MetadataExt as _;
-        Self {
-            len: metadata.len(),
-            modified: metadata.modified().ok(),
-            #[cfg(unix)]
-            inode: (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
+    /// A FIFO is read once and never again.
+    pub(super) is_fifo: bool,
 }
 
 /// Reads a regular file or a FIFO. The caller limits the time.
@@ -54,15 +22,13 @@ pub(super) async fn read(path: &Path) -> Result<Content, Problem> {
     let metadata = tokio::fs::metadata(path).await.map_err(Problem::io)?;
     #[cfg(unix)]
     if std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type()) {
-        return Ok(Content { text: read_fifo(path).await?, fingerprint: None });
+        return Ok(Content { text: read_fifo(path).await?, is_fifo: true });
     }
     if !metadata.is_file() {
         return Err(Problem::NotAFile);
     }
-    // Taken before the bytes: a change in between shows at the next look.
-    let fingerprint = Fingerprint::new(&metadata);
     let file = tokio::fs::File::open(path).await.map_err(Problem::io)?;
-    Ok(Content { text: into_text(read_capped(file).await?)?, fingerprint: Some(fingerprint) })
+    Ok(Content { text: into_text(read_capped(file).await?)?, is_fifo: false })
 }
 
 /// Reads a FIFO to its end.

@@ -5,7 +5,7 @@
 //!
 //! | the path names | read | afterwards |
 //! |---|---|---|
-//! | a regular file (Docker, Kubernetes, systemd) | at once | looked at every [few seconds](SecretFile::poll_interval), through links: a swap of Kubernetes' `..data` is a change |
+//! | a regular file (Docker, Kubernetes, systemd) | at once | [followed](crate::file_watch): looked at every [few seconds](SecretFile::poll_interval), through links, and taken over once it does not change any more |
 //! | a FIFO (Doppler's `--mount`) | to its end, within a [time limit](SecretFile::time_limit) | never opened again |
 //!
 //! The content is the bare key, a JSON object that holds it under the variable's name, or lines of
@@ -50,7 +50,7 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 use towergate_core::credentials::{Credential, CredentialSource, InvalidCredential};
 
-pub use self::file::Fingerprint;
+use crate::file_watch::FileWatch;
 
 /// A file or FIFO that holds a key.
 #[derive(Debug, Clone)]
@@ -103,14 +103,6 @@ enum Problem {
 
 struct Seconds(Duration);
 
-/// A file that is followed.
-struct Watch {
-    /// What was read of it last; `None` while it is not there, or is none.
-    seen: Option<Fingerprint>,
-    /// Which problem was told of which content.
-    told: Option<(Option<Fingerprint>, Problem)>,
-}
-
 // === impl SecretFile ===
 
 impl SecretFile {
@@ -122,7 +114,7 @@ impl SecretFile {
             setting: variable.into(),
             path: path.into(),
             time_limit: Duration::from_secs(10),
-            poll_interval: Duration::from_secs(2),
+            poll_interval: FileWatch::INTERVAL,
         }
     }
 
@@ -154,13 +146,16 @@ impl SecretFile {
     ///
     /// What cannot be read in time, or holds no key.
     pub async fn open(self) -> Result<RotatingKey, SecretError> {
-        let (credential, fingerprint) = self.read().await.map_err(|problem| self.error(problem))?;
+        let mut files = FileWatch::new([&self.path]);
+        files.mark_read().await;
+        let (credential, is_fifo) = self.read().await.map_err(|problem| self.error(problem))?;
         let current = Arc::new(ArcSwap::from_pointee(credential));
-        let watch = fingerprint.map(|seen| tokio::spawn(self.follow(seen, Arc::clone(&current))));
+        let watch = (!is_fifo).then(|| tokio::spawn(self.follow(files, Arc::clone(&current))));
         Ok(RotatingKey(Arc::new(Inner { current, watch })))
     }
 
-    async fn read(&self) -> Result<(Credential, Option<Fingerprint>), Problem> {
+    /// The key, and whether it came from a FIFO.
+    async fn read(&self) -> Result<(Credential, bool), Problem> {
         let content = match tokio::time::timeout(self.time_limit, file::read(&self.path)).await {
             Ok(read) => read?,
             Err(_) => return Err(Problem::Slow(self.time_limit)),
@@ -168,53 +163,47 @@ impl SecretFile {
         let text = secrecy::ExposeSecret::expose_secret(&content.text);
         let key = format::parse(text, &self.variable)?;
         let credential = Credential::new(&key).map_err(Problem::Invalid)?;
-        Ok((credential, content.fingerprint))
+        Ok((credential, content.is_fifo))
     }
 
-    async fn follow(self, seen: Fingerprint, current: Arc<ArcSwap<Credential>>) {
-        let mut watch = Watch { seen: Some(seen), told: None };
+    async fn follow(self, mut files: FileWatch, current: Arc<ArcSwap<Credential>>) {
+        let mut told = None;
         loop {
             tokio::time::sleep(self.poll_interval).await;
-            let now = Fingerprint::of(&self.path).await;
-            if now == watch.seen {
+            if !files.look().await {
                 continue;
             }
-            match self.read().await {
-                Ok((_, None)) => {
+            // What is still being written shows at a later look.
+            let Ok(read) = files.read(|| self.read()).await else { continue };
+            match read {
+                Ok((_, true)) => {
                     tracing::warn!(variable = %self.variable, path = %self.path.display(),
                         "the secret's file became a FIFO; the key stays as it is from now on");
                     return;
                 }
-                Ok((credential, fingerprint)) => {
-                    // It may have changed again since we looked.
-                    watch = Watch { seen: fingerprint, told: None };
+                Ok((credential, false)) => {
+                    told = None;
                     current.store(Arc::new(credential));
                     tracing::info!(variable = %self.variable, path = %self.path.display(), "the key was replaced");
                 }
-                Err(problem) if watch.failed(now, problem) => tracing::warn!(
-                    error = %self.error(problem),
-                    "the new content of a secret's file was not taken over; the old key stays"
-                ),
-                Err(_) => {}
+                Err(problem) => {
+                    if problem.may_pass() {
+                        files.mark_unread();
+                    }
+                    // What is read again and again is told once.
+                    if told.replace(problem) != Some(problem) || !problem.may_pass() {
+                        tracing::warn!(
+                            error = %self.error(problem),
+                            "the new content of a secret's file was not taken over; the old key stays"
+                        );
+                    }
+                }
             }
         }
     }
 
     fn error(&self, problem: Problem) -> SecretError {
         SecretError { setting: Arc::clone(&self.setting), path: self.path.clone(), problem }
-    }
-}
-
-// === impl Watch ===
-
-impl Watch {
-    /// The content could not be taken over; whether that is to be told. What holds no key is looked at only once it
-    /// changes; what could not be read at this moment is read again.
-    fn failed(&mut self, now: Option<Fingerprint>, problem: Problem) -> bool {
-        if !matches!(problem, Problem::Io(_) | Problem::Slow(_)) {
-            self.seen = now;
-        }
-        self.told.replace((now, problem)) != Some((now, problem))
     }
 }
 
@@ -271,6 +260,11 @@ impl std::error::Error for SecretError {}
 impl Problem {
     fn io(error: io::Error) -> Self {
         Self::Io(error.kind())
+    }
+
+    /// Whether the same file may be read the next time. What holds no key is read again only once it changes.
+    fn may_pass(self) -> bool {
+        matches!(self, Self::Io(_) | Self::Slow(_))
     }
 }
 

@@ -1,25 +1,26 @@
 //! [`Live`]: a gateway that follows its configuration file.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use towergate_openai::secret::Fingerprint;
+use towergate_openai::file_watch::{FileWatch, StillChanging};
 
 use super::{Config, ConfigErrors, ProviderPlan, SetUpError, Variables};
 use crate::{BuildError, Gateway, GatewayBuilder, Registry, health::ReloadReport, registry::Entry};
-
-/// How often the file is looked at.
-const INTERVAL: Duration = Duration::from_secs(2);
 
 /// What flags and environment say over the file.
 type Adjust = Box<dyn Fn(&Config, GatewayBuilder) -> Result<GatewayBuilder, String> + Send + Sync>;
 
 /// A gateway that follows its configuration file.
 ///
-/// A new content is checked and built first. Where anything is wrong with it the old settings stay in force, and
+/// A file that is still being written is [left alone](FileWatch) until it does not change any more. A
+/// new content is checked and built first. Where anything is wrong with it the old settings stay in force, and
 /// log, metric, [`Gateway::health`] and [`Live::reload`] say so. Requests under way end with the settings that they began with.
 /// Providers whose section did not change keep connections, breaker and retry budget; what the router knows of
 /// them (priority, weight, models) may change all the same. What belongs to the listener (addresses, drain, log)
 /// takes a restart. The swap of the folder behind a link, as Kubernetes does it, is a change.
+///
+/// A content without client keys does not take the place of one with some, unless it
+/// [says](crate::GatewayBuilder::client_auth) `client_auth: disabled`.
 ///
 /// | metric | labels | |
 /// |---|---|---|
@@ -31,7 +32,7 @@ pub struct Live {
     gateway: Gateway,
     config: Config,
     registry: Registry,
-    seen: Option<Fingerprint>,
+    files: FileWatch,
 }
 
 /// Why a configuration was not put in force.
@@ -44,9 +45,19 @@ pub enum LiveError {
     /// What it says cannot be built.
     #[error(transparent)]
     SetUp(#[from] SetUpError),
+    /// The file is still being written.
+    #[error(transparent)]
+    StillChanging(#[from] StillChanging),
     /// What flags and environment say over it does not fit.
     #[error("{0}")]
     Adjust(String),
+}
+
+/// What is to be put in force.
+struct Next {
+    config: Config,
+    gateway: GatewayBuilder,
+    applied: Applied,
 }
 
 /// What was put in force.
@@ -85,7 +96,7 @@ impl Live {
         variables: Variables,
         adjust: impl Fn(&Config, GatewayBuilder) -> Result<GatewayBuilder, String> + Send + Sync + 'static,
     ) -> Result<Self, LiveError> {
-        let (path, seen) = (config.source.clone(), config.seen);
+        let (path, files) = (config.source.clone(), config.files.clone());
         let mut registry = Registry::new();
         for plan in config.providers() {
             registry.register(&plan.name, plan.build(&variables).await?);
@@ -94,7 +105,7 @@ impl Live {
         let gateway = adjust(&config, gateway).map_err(LiveError::Adjust)?;
         let gateway = gateway.build().map_err(SetUpError::from)?;
         gateway.note_reload(ReloadReport::now(None));
-        Ok(Self { path, variables, adjust: Box::new(adjust), gateway, config, registry, seen })
+        Ok(Self { path, variables, adjust: Box::new(adjust), gateway, config, registry, files })
     }
 
     /// The gateway, whose clones all follow the file.
@@ -109,7 +120,7 @@ impl Live {
         &self.config
     }
 
-    /// Reads the file again, and puts it in force.
+    /// Reads the file again, once two looks a twentieth of a second apart have found the same, and puts it in force.
     ///
     /// # Errors
     ///
@@ -134,7 +145,24 @@ impl Live {
     }
 
     async fn try_reload(&mut self) -> Result<Applied, LiveError> {
-        let config = Config::load(&self.path, &self.variables).await?;
+        let mut files = self.files.clone();
+        let next = files.read(|| self.next()).await;
+        self.files = files;
+        let Next { config, gateway, applied } = next??;
+        self.gateway.replace(gateway).map_err(|error: BuildError| SetUpError::from(error))?;
+        let server = self.config.server();
+        if config.server().needs_restart(&server) {
+            tracing::warn!(
+                file = %self.path.display(),
+                "what changed of listeners, drain or logging takes a restart; the rest is in force"
+            );
+        }
+        (self.config, self.registry) = (config, self.gateway.registry());
+        Ok(applied)
+    }
+
+    async fn next(&self) -> Result<Next, LiveError> {
+        let config = Config::read(&self.path, &self.variables).await?;
         let mut registry = Registry::new();
         let mut kept = 0;
         for plan in config.providers() {
@@ -151,16 +179,7 @@ impl Live {
         let built = registry.len() - kept;
         let gateway = config.gateway_of(registry, &self.variables)?;
         let gateway = (self.adjust)(&config, gateway).map_err(LiveError::Adjust)?;
-        self.gateway.replace(gateway).map_err(|error: BuildError| SetUpError::from(error))?;
-        let server = self.config.server();
-        if config.server().needs_restart(&server) {
-            tracing::warn!(
-                file = %self.path.display(),
-                "what changed of listeners, drain or logging takes a restart; the rest is in force"
-            );
-        }
-        (self.config, self.registry) = (config, self.gateway.registry());
-        Ok(Applied { kept, built })
+        Ok(Next { config, gateway, applied: Applied { kept, built } })
     }
 
     /// The provider that was built of a plan that says the same.
@@ -172,14 +191,11 @@ impl Live {
     /// Reloads whenever the file changes, and whenever `asked` resolves. Never ends.
     pub async fn follow(mut self, mut asked: impl AsyncFnMut()) {
         loop {
-            let by_request = tokio::select! {
+            let is_due = tokio::select! {
                 () = asked() => true,
-                () = tokio::time::sleep(INTERVAL) => false,
+                () = tokio::time::sleep(FileWatch::INTERVAL) => self.files.look().await,
             };
-            let now = Fingerprint::of(&self.path).await;
-            // A file that is not there at the moment is being replaced.
-            if by_request || (now.is_some() && now != self.seen) {
-                self.seen = now;
+            if is_due {
                 // It is in the log; the old settings stay.
                 let _ = self.reload().await;
             }

@@ -40,7 +40,7 @@ use std::{
 };
 
 use serde::Deserialize as _;
-use towergate_openai::secret::Fingerprint;
+use towergate_openai::file_watch::{FileWatch, StillChanging};
 
 use self::document::Document;
 pub use self::{
@@ -56,29 +56,42 @@ pub use self::{
     units::{parse_bytes, parse_duration},
 };
 
+/// Bytes that a file of [`Config::load`] and [`read_text`] may have: 32 MiB.
+pub const MAX_FILE_BYTES: usize = document::MAX_BYTES;
+
 /// A configuration that was found sound.
 pub struct Config {
     source: PathBuf,
     document: Document,
     file: types::File,
     providers: Vec<ProviderPlan>,
-    /// What the file was before it was read.
-    seen: Option<Fingerprint>,
+    /// The file that it was read from, and what else belongs to it.
+    files: FileWatch,
 }
 
 // === impl Config ===
 
 impl Config {
-    /// Reads a file: at most 1 MiB, within ten seconds.
+    /// Reads a file, once it does not [change](FileWatch::read) any more: at most 32 MiB, within ten seconds.
     ///
     /// # Errors
     ///
     /// A file that cannot be read, or everything that is wrong with it.
     pub async fn load(path: impl AsRef<Path>, variables: &Variables) -> Result<Self, ConfigErrors> {
         let path = path.as_ref();
-        let seen = Fingerprint::of(path).await;
+        let mut files = FileWatch::new([path]);
+        let read = files.read(|| Self::read(path, variables)).await;
+        let config = read.unwrap_or_else(|StillChanging| Err(failed(path, StillChanging.to_string())))?;
+        Ok(Self { files, ..config })
+    }
+
+    /// Reads a file as it is now.
+    async fn read(path: &Path, variables: &Variables) -> Result<Self, ConfigErrors> {
         let text = document::read(path).await.map_err(|problem| ConfigErrors::new(path, vec![problem]))?;
-        Self::parse(path, &text, variables).map(|config| Self { seen, ..config })
+        let (source, variables) = (path.to_owned(), variables.clone());
+        // With 100,000 client keys this takes a second or two, in which requests are under way.
+        let parsed = tokio::task::spawn_blocking(move || Self::parse(source, &text, &variables)).await;
+        parsed.unwrap_or_else(|error| Err(failed(path, error.to_string())))
     }
 
     /// Reads a text; `source` is what errors call it.
@@ -100,7 +113,8 @@ impl Config {
         }
         let file = types::File::deserialize(without_nulls(document.value.clone()))
             .map_err(|error| failed(vec![Problem::whole(error.to_string())]))?;
-        let mut config = Self { source: source.clone(), document, file, providers: Vec::new(), seen: None };
+        let files = FileWatch::new([&source]);
+        let mut config = Self { source: source.clone(), document, file, providers: Vec::new(), files };
         let (plans, mut problems) = ProviderPlan::all(&config, variables);
         problems.extend(semantics::check(&config, &plans));
         if !problems.is_empty() {
@@ -114,6 +128,12 @@ impl Config {
     #[must_use]
     pub fn source(&self) -> &Path {
         &self.source
+    }
+
+    /// Has a [`Live`] that begins with this configuration follow another file, too: one that what it puts over the
+    /// configuration is read from. Call it before that file is read.
+    pub async fn follow_also(&mut self, path: impl Into<PathBuf>) {
+        self.files.add(path).await;
     }
 
     /// The settings as they were written.
@@ -160,7 +180,11 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Reads a text file within the bounds of [`Config::load`]: at most 1 MiB, within ten seconds, a FIFO too.
+fn failed(path: &Path, why: String) -> ConfigErrors {
+    ConfigErrors::new(path, vec![Problem::whole(why)])
+}
+
+/// Reads a text file within the bounds of [`Config::load`]: at most 32 MiB, within ten seconds, a FIFO too.
 ///
 /// # Errors
 ///

@@ -15,7 +15,7 @@ use rustls_pki_types::{
 };
 use tokio::{io::AsyncReadExt as _, time::timeout};
 
-use towergate_openai::secret::Fingerprint;
+use towergate_openai::file_watch::{FileWatch, StillChanging};
 
 use super::Tls;
 
@@ -51,6 +51,8 @@ enum Problem {
     TooLarge,
     #[error("could not be read within 10 s")]
     Slow,
+    #[error("or a file that belongs to it kept changing for 10 s: it is still being written")]
+    StillChanging,
     #[error("holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
     NoCertificate,
     #[error("holds no private key in PEM (-----BEGIN PRIVATE KEY-----)")]
@@ -83,26 +85,19 @@ impl TlsFiles {
     ///
     /// Files that cannot be read, or do not fit.
     pub async fn open(self) -> Result<Tls, TlsError> {
-        // Looked at first: what changes while it is read has changed.
-        let seen = self.look().await;
+        let mut watch = FileWatch::new([&self.certificate, &self.key].into_iter().chain(&self.client_ca));
+        watch.mark_read().await;
         let config = self.read().await?;
-        Ok(Tls::new(self, config, seen))
+        Ok(Tls::new(self, config, watch))
     }
 
-    /// What the files are now.
-    pub(super) async fn look(&self) -> Vec<Option<Fingerprint>> {
-        let mut seen = Vec::new();
-        for path in self.paths() {
-            seen.push(Fingerprint::of(path).await);
-        }
-        seen
+    /// Reads them once nothing moves any more: certificate and key may be written one after the other.
+    pub(super) async fn read_settled(&self, watch: &mut FileWatch) -> Result<ServerConfig, TlsError> {
+        let read = watch.read(|| self.read()).await;
+        read.unwrap_or_else(|StillChanging| Err(at(&self.certificate)(Problem::StillChanging)))
     }
 
-    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.certificate, &self.key].into_iter().chain(&self.client_ca)
-    }
-
-    pub(super) async fn read(&self) -> Result<ServerConfig, TlsError> {
+    async fn read(&self) -> Result<ServerConfig, TlsError> {
         let chain = read(&self.certificate).await.and_then(|pem| certificates(&pem));
         let chain = chain.map_err(at(&self.certificate))?;
         let key = read(&self.key).await.and_then(|pem| private_key(&pem)).map_err(at(&self.key))?;

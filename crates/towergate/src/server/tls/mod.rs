@@ -26,17 +26,14 @@
 mod files;
 mod handshake;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::{sync::Mutex, time::sleep};
-use towergate_openai::secret::Fingerprint;
+use towergate_openai::file_watch::FileWatch;
 
 pub use self::files::{TlsError, TlsFiles};
-
-/// How often the files are looked at.
-const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Connections to the listener, by how their handshake ended; label `result`.
 const HANDSHAKES: &str = "towergate_tls_handshakes_total";
@@ -49,57 +46,61 @@ pub struct Tls(Arc<Inner>);
 
 struct Inner {
     files: TlsFiles,
-    /// What the files were when they were first read.
-    seen: Vec<Option<Fingerprint>>,
     current: ArcSwap<ServerConfig>,
     /// One reload at a time: an older pair must not come after a newer one.
-    reloading: Mutex<()>,
+    watch: Mutex<FileWatch>,
 }
 
 // === impl Tls ===
 
 impl Tls {
-    fn new(files: TlsFiles, config: ServerConfig, seen: Vec<Option<Fingerprint>>) -> Self {
+    fn new(files: TlsFiles, config: ServerConfig, watch: FileWatch) -> Self {
         metrics::describe_counter!(HANDSHAKES, "TLS handshakes of clients, by how they ended");
         metrics::describe_counter!(RELOADS, "Certificates of the listener read while running");
         let current = ArcSwap::from_pointee(config);
-        Self(Arc::new(Inner { files, seen, current, reloading: Mutex::new(()) }))
+        Self(Arc::new(Inner { files, current, watch: Mutex::new(watch) }))
     }
 
-    /// Reads the files again and puts them in force for the connections to come. A
-    /// [served](super::BoundServer::serve) listener does so by itself when they change.
+    /// Whether only clients with a certificate come in.
+    pub(super) fn asks_for_certificates(&self) -> bool {
+        self.0.files.client_ca.is_some()
+    }
+
+    /// Reads the files again, once they do not change any more, and puts them in force for the connections to come.
+    /// A [served](super::BoundServer::serve) listener does so by itself when they [change](towergate_openai::file_watch).
     ///
     /// # Errors
     ///
     /// Files that cannot be read, or do not fit: the old pair stays in force.
     pub async fn reload(&self) -> Result<(), TlsError> {
-        let _alone = self.0.reloading.lock().await;
-        let result = self.0.files.read().await.map(|config| self.0.current.store(Arc::new(config)));
-        let label = if result.is_ok() { "applied" } else { "refused" };
-        metrics::counter!(RELOADS, "result" => label).increment(1);
-        match &result {
-            Ok(()) => tracing::info!(files = ?self.0.files, "the certificate was replaced"),
-            Err(error) => {
-                tracing::error!(%error, "the new certificate was not taken over; the old one stays in force");
-            }
-        }
-        result
+        self.take_over(&mut *self.0.watch.lock().await).await
     }
 
     /// Reloads whenever the files change. Never ends.
     pub(super) async fn follow(self) {
-        let mut in_force = self.0.seen.clone();
-        let mut before = in_force.clone();
         loop {
-            sleep(INTERVAL).await;
-            let now = self.0.files.look().await;
-            // Only once nothing moves any more: certificate and key may be written one after the other.
-            let settled = std::mem::replace(&mut before, now.clone()) == now;
-            // A file that is not there at the moment is being replaced.
-            if settled && now != in_force && now.iter().all(Option::is_some) {
-                in_force = now;
+            sleep(FileWatch::INTERVAL).await;
+            let mut watch = self.0.watch.lock().await;
+            if watch.look().await {
                 // It is in the log; the old pair stays.
-                let _ = self.reload().await;
+                let _ = self.take_over(&mut watch).await;
+            }
+        }
+    }
+
+    async fn take_over(&self, watch: &mut FileWatch) -> Result<(), TlsError> {
+        let result = self.0.files.read_settled(watch).await;
+        let label = if result.is_ok() { "applied" } else { "refused" };
+        metrics::counter!(RELOADS, "result" => label).increment(1);
+        match result {
+            Ok(config) => {
+                self.0.current.store(Arc::new(config));
+                tracing::info!(files = ?self.0.files, "the certificate was replaced");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new certificate was not taken over; the old one stays in force");
+                Err(error)
             }
         }
     }
