@@ -159,12 +159,49 @@ async fn client_keys_that_come_and_go_hide_and_show_the_operators_paths() {
     let folder = Folder::new("keys");
     let (mut live, http, _stop) = serve(&folder, &text("")).await;
     assert_eq!(http.get("/health").await.status, 200);
-    for (keys, shown) in [("client_keys: {me: {key: right}}", 401), ("", 200)] {
+    for (keys, shown) in [("client_keys: {me: {key: right}}", 401), ("server: {client_auth: disabled}", 200)]
+    {
         folder.write(&text(keys));
         live.reload().await.unwrap();
         assert_eq!(http.get("/health").await.status, shown, "{keys:?}");
         assert_eq!(http.get("/healthz").await.status, 200, "{keys:?}");
     }
+}
+
+/// However the keys went missing, strangers stay outside, clients inside, and operators learn why.
+#[tokio::test]
+async fn a_file_whose_keys_are_gone_lets_nobody_in() {
+    let upstream = SimServer::start(Sim::new()).await.unwrap();
+    let providers = format!("providers: {{a: {{base_url: '{}'}}}}\n", upstream.base_url());
+    let guarded = providers.clone() + "client_keys:\n  me: {key: right}\n";
+    let folder = Folder::new("keys-gone");
+    let (mut live, http, _stop) = serve(&folder, &guarded).await;
+    let statuses = async || {
+        let mut right = http.json("/v1/chat/completions", &chat("gpt-4o"));
+        right.headers_mut().insert("authorization", "Bearer right".parse().unwrap());
+        let right = Answer::read(http.send(right).await).await;
+        [http.chat(&chat("gpt-4o")).await.status.as_u16(), right.status.as_u16()]
+    };
+    assert_eq!(statuses().await, [401, 200]);
+    for gone in [
+        providers.clone(),
+        providers.clone() + "client_keys:\n",
+        providers.clone() + "client_keys: {}\n",
+        providers.clone() + "client_keys: []\n",
+        providers.clone() + "client_keys:\n  me:\n",
+        providers.clone() + "client_keys:\n  me: {key: '${NOT_SET}'}\n",
+        providers.clone() + "client_keys:\n  me: {key: '${NOT_SET:-}'}\n",
+        guarded[..guarded.len() / 2].to_owned(),
+        String::new(),
+    ] {
+        folder.write(&gone);
+        let error = live.reload().await.unwrap_err().to_string();
+        assert_eq!(statuses().await, [401, 200], "{gone:?}");
+        assert_eq!(live.gateway().health().configuration.unwrap().error, Some(error));
+    }
+    folder.write(&(providers + "server: {client_auth: disabled}\n"));
+    live.reload().await.unwrap();
+    assert_eq!(statuses().await, [200, 200]);
 }
 
 /// A folder as Kubernetes mounts a ConfigMap: the file is a link into `..data`, which is a link to a folder.

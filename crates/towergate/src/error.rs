@@ -29,6 +29,22 @@ pub enum BuildError {
     /// Who serves what cannot be.
     #[error("routing: {0}")]
     Routing(String),
+    /// Client authentication is required, and there is no key.
+    #[error(
+        "client authentication is required, and there is no client key [setting: client_keys, server.client_auth]"
+    )]
+    NoClientKeys,
+    /// Client authentication is disabled, and there are keys.
+    #[error(
+        "client authentication is disabled, and there are client keys: leave out one of them [setting: server.client_auth]"
+    )]
+    ClientKeysDisabled,
+    /// Everybody could come in from now on, and nothing says that this is meant; see
+    /// [`Gateway::replace`](crate::Gateway::replace).
+    #[error(
+        "the new settings have no client keys and those in force have, so everybody could come in from now on; where that is meant, say `client_auth: disabled` below `server:` [setting: server.client_auth]"
+    )]
+    WouldOpen,
     /// There is no provider.
     #[error("a gateway needs a provider: GatewayBuilder::provider")]
     NoProvider,

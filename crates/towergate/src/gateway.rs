@@ -5,7 +5,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{
             AtomicU64,
             Ordering::{Acquire, Release},
@@ -25,7 +25,8 @@ use towergate_layers::{client_auth::ClientKeys, timeout::Timeouts};
 use towergate_openai::protocol::OpenAiProtocol;
 
 use crate::{
-    BuildError, OpenAiProvider, Provider, Registry, Routing,
+    BuildError, ClientAuthMode, OpenAiProvider, Provider, Registry, Routing,
+    client_auth::{self, Exposed},
     health::{self, HealthReport, ProviderReport, ReloadReport, Watched},
     registry::Entry,
     router::Router,
@@ -53,13 +54,15 @@ struct Shared {
     current: ArcSwap<Current>,
     /// Spares looking at `current` for each request.
     generation: AtomicU64,
+    /// One after the other: what is in force decides what may come after it.
+    replacing: Mutex<()>,
     tunnels: Arc<CloseTunnels>,
+    exposed: Exposed,
     /// What became of the configuration file when it was last read.
     reload: ArcSwapOption<ReloadReport>,
 }
 
 /// The stack that requests are given to.
-#[derive(Clone)]
 struct Current {
     service: GatewayService,
     registry: Registry,
@@ -75,6 +78,7 @@ pub struct GatewayBuilder {
     pub(crate) routing: Option<Routing>,
     pub(crate) protocol: OpenAiProtocol,
     pub(crate) client_keys: Option<ClientKeys>,
+    pub(crate) client_auth: Option<ClientAuthMode>,
     pub(crate) max_in_flight: Option<usize>,
     pub(crate) max_body: usize,
     pub(crate) max_upload: u64,
@@ -95,6 +99,7 @@ impl Gateway {
             routing: None,
             protocol: OpenAiProtocol::default(),
             client_keys: None,
+            client_auth: None,
             max_in_flight: None,
             max_body: 64 * 1024 * 1024,
             max_upload: 1024 * 1024 * 1024,
@@ -159,14 +164,39 @@ impl Gateway {
     /// ends with the old ones. A provider that is in the old and the new settings keeps its connections and its
     /// state.
     ///
+    /// Settings without client keys do not take the place of settings with some, unless they
+    /// [say](GatewayBuilder::client_auth) that client authentication is disabled: a list of keys that could not be
+    /// read, or was forgotten, must not let everybody in.
+    ///
     /// # Errors
     ///
-    /// As [`GatewayBuilder::build`]; the old settings stay in force.
+    /// As [`GatewayBuilder::build`], and [`BuildError::WouldOpen`]; the old settings stay in force.
     pub fn replace(&self, settings: GatewayBuilder) -> Result<(), BuildError> {
         let next = settings.stack(&self.shared.tunnels)?;
-        self.shared.current.rcu(|old| Current { generation: old.generation + 1, ..next.clone() });
-        self.shared.generation.fetch_max(self.shared.current.load().generation, Release);
+        let _alone = self.shared.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.shared.current.load();
+        let would_open = old.asks_for_keys && !next.asks_for_keys;
+        if would_open && settings.client_auth != Some(ClientAuthMode::Disabled) {
+            return Err(BuildError::WouldOpen);
+        }
+        let (generation, asks_for_keys) = (old.generation + 1, next.asks_for_keys);
+        self.shared.current.store(Arc::new(Current { generation, ..next }));
+        self.shared.generation.store(generation, Release);
+        if !asks_for_keys {
+            self.shared.exposed.warn();
+        }
         Ok(())
+    }
+
+    /// Warns now and at each [`replace`](Self::replace) where clients need no key, until what is returned is dropped:
+    /// strangers can reach this listener, unless it is of the loopback interface.
+    #[cfg(feature = "server")]
+    pub(crate) fn listens_on(&self, address: std::net::SocketAddr) -> Option<Arc<std::net::SocketAddr>> {
+        let listener = self.shared.exposed.add(address)?;
+        if !self.asks_for_keys() {
+            client_auth::warn_of(address);
+        }
+        Some(listener)
     }
 }
 
@@ -227,6 +257,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Says in words whether clients must present a key, so that it does not hang on there being a list of keys alone.
+    /// Default: they must where there are [keys](Self::client_keys).
+    pub fn client_auth(mut self, mode: ClientAuthMode) -> Self {
+        self.client_auth = Some(mode);
+        self
+    }
+
     /// Requests under way at a time; more are answered with 503 at once. Default: no limit.
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = Some(requests);
@@ -271,7 +308,8 @@ impl GatewayBuilder {
     ///
     /// # Errors
     ///
-    /// No provider, a routing that contradicts itself, or a clock that can't work.
+    /// No provider, a routing that contradicts itself, a clock that can't work, or client keys that contradict the
+    /// [mode](Self::client_auth).
     pub fn build(self) -> Result<Gateway, BuildError> {
         let tunnels = Arc::new(CloseTunnels::new());
         let current = self.stack(&tunnels)?;
@@ -279,7 +317,9 @@ impl GatewayBuilder {
         let shared = Shared {
             current: ArcSwap::from_pointee(current),
             generation: AtomicU64::new(0),
+            replacing: Mutex::default(),
             tunnels,
+            exposed: Exposed::default(),
             reload: ArcSwapOption::empty(),
         };
         Ok(Gateway { inner, generation: 0, shared: Arc::new(shared) })
@@ -289,6 +329,7 @@ impl GatewayBuilder {
         let routing = self.routing.clone().ok_or(BuildError::NoProvider)?.without_old_findings();
         let router = Router::new(&routing, self.protocol.clone(), self.memory.clone())?;
         self.timeouts.validate().map_err(BuildError::Timeouts)?;
+        ClientAuthMode::check(self.client_auth, self.client_keys.is_some())?;
         Ok(Current {
             service: stack::gateway(router, self, tunnels),
             registry: routing.registry().clone(),

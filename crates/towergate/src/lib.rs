@@ -17,6 +17,7 @@
 //!
 //! How the layers stand to each other, and why, is in `docs/stack.md`.
 
+mod client_auth;
 mod client_keys;
 #[cfg(feature = "config")]
 pub mod config;
@@ -37,6 +38,7 @@ pub use towergate_layers as layers;
 pub use towergate_openai as openai;
 
 pub use self::{
+    client_auth::ClientAuthMode,
     client_keys::{InvalidClientKeyLine, parse_client_keys},
     error::BuildError,
     gateway::{Gateway, GatewayBuilder, ResponseFuture},

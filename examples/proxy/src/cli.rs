@@ -62,6 +62,18 @@ pub(crate) enum Command {
 pub(crate) struct CheckArgs {
     /// The file
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) client_auth: ClientAuthArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClientAuthArgs {
+    /// A file of client keys, one a line: `key`, `name=key` or `name=sha256:hex`; `#` begins a comment
+    #[arg(long, env = "TOWERGATE_CLIENT_KEYS_FILE", value_name = "FILE")]
+    pub(crate) client_keys_file: Option<PathBuf>,
+    /// Whether clients must present a key [default: where there are client keys]
+    #[arg(long, env = "TOWERGATE_CLIENT_AUTH", value_enum)]
+    pub(crate) client_auth: Option<ClientAuth>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -153,9 +165,8 @@ pub(crate) struct ServerArgs {
     /// A PEM file with authorities: only clients with a certificate of one of them come in
     #[arg(long, env = "TOWERGATE_TLS_CLIENT_CA", value_name = "FILE")]
     pub(crate) tls_client_ca: Option<PathBuf>,
-    /// A file of client keys, one a line: `key`, `name=key` or `name=sha256:hex`; `#` begins a comment
-    #[arg(long, env = "TOWERGATE_CLIENT_KEYS_FILE", value_name = "FILE")]
-    pub(crate) client_keys_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) client_auth: ClientAuthArgs,
     /// The largest JSON body that is accepted [default: 64MiB]
     #[arg(long, env = "TOWERGATE_MAX_BODY", value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) max_body: Option<usize>,
@@ -185,6 +196,14 @@ pub(crate) struct ServerArgs {
     /// [default: info]
     #[arg(long, env = "TOWERGATE_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClientAuth {
+    /// They must: without any key it does not start
+    Required,
+    /// Everybody may come in
+    Disabled,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

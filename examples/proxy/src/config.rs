@@ -8,6 +8,7 @@ use towergate::config::{Config, Import, Variables, schema};
 
 use crate::{
     cli::{CheckArgs, ExplainArgs, ImportArgs},
+    client_keys::{self, GivenKeys},
     out,
     settings::{self, Error},
 };
@@ -15,6 +16,8 @@ use crate::{
 pub(crate) async fn check(args: CheckArgs) -> Result<ExitCode, Error> {
     match Config::load(&args.file, &Variables::of_process()).await {
         Ok(config) => {
+            let mode = args.client_auth.client_auth.map(Into::into).or(config.server().client_auth.value);
+            GivenKeys::read(&args.client_auth).await?.now(mode)?;
             let providers = config.providers().len();
             let plural = if providers == 1 { "" } else { "s" };
             out::print(format_args!("{} is sound: {providers} provider{plural}\n", args.file.display()))?;
@@ -68,7 +71,7 @@ pub(crate) async fn explain(args: ExplainArgs, matches: &ArgMatches) -> Result<E
         None => out::print(config.explain_providers())?,
     }
     out::print(config.explain_settings(&settings::plan(&args.server, matches, Some(&config))))?;
-    if settings::has_client_keys(&args.server) {
+    if client_keys::are_given(&args.server.client_auth) {
         out::print("\nclient keys: those of flags and environment stand in place of those of the file\n")?;
     }
     Ok(ExitCode::SUCCESS)

@@ -8,8 +8,9 @@ use towergate_sim::{Sim, SimServer};
 
 use crate::{
     cli::DemoArgs,
+    client_keys::GivenKeys,
     logging, out, serve,
-    settings::{self, Error, GivenKeys},
+    settings::{self, Error},
 };
 
 pub(crate) async fn run(args: DemoArgs, matches: &ArgMatches) -> Result<ExitCode, Error> {
@@ -19,7 +20,8 @@ pub(crate) async fn run(args: DemoArgs, matches: &ArgMatches) -> Result<ExitCode
     let sim = SimServer::start(Sim::new()).await?;
     let provider = OpenAiProvider::from_env().await?.name("simulated-openai").base_url(&sim.base_url());
     let gateway = Gateway::builder().provider(provider.api_key("demo-key")?.build()?);
-    let gateway = settings::limited(&GivenKeys::read(&args.server).await?, &plan, gateway)?.build()?;
+    let gateway =
+        settings::limited(&GivenKeys::read(&args.server.client_auth).await?, &plan, gateway)?.build()?;
     let code = serve::start(&plan, gateway, |url| {
         out::print(format_args!(
             "

@@ -3,6 +3,7 @@
 //! Everything it does the library offers; what is here is the command line.
 
 mod cli;
+mod client_keys;
 mod config;
 mod demo;
 mod fields;

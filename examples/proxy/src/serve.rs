@@ -1,10 +1,6 @@
 //! `towergate serve`.
 
-use std::{
-    io,
-    process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::{io, process::ExitCode};
 
 use clap::ArgMatches;
 use towergate::{
@@ -15,8 +11,9 @@ use towergate::{
 
 use crate::{
     cli::ServeArgs,
+    client_keys::GivenKeys,
     logging, out,
-    settings::{self, Error, GivenKeys},
+    settings::{self, Error},
 };
 
 const NOT_CONFIGURED: &str = "\
@@ -32,7 +29,7 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
             return Err(NOT_CONFIGURED.into());
         }
         let provider = settings::provider(&args.upstream).await?.build()?;
-        let keys = GivenKeys::read(&args.server).await?;
+        let keys = GivenKeys::read(&args.server.client_auth).await?;
         let gateway = settings::limited(&keys, &plan, Gateway::builder().provider(provider))?;
         // Whoever asks for a reload must not end it, as the signal would by itself.
         let mut hangups = signal::Hangups::listen()?;
@@ -54,24 +51,18 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
     }
     let variables = Variables::of_process();
     // Before anything is said: it says how.
-    let config = Config::load(path, &variables).await?;
+    let mut config = Config::load(path, &variables).await?;
     let plan = settings::plan(&args.server, matches, Some(&config));
     logging::init(&plan.log.value, plan.log_format.value)?;
     let mut hangups = signal::Hangups::listen()?;
     let (server, matches) = (args.server.clone(), matches.clone());
-    let keys = GivenKeys::read(&args.server).await?;
-    let given = settings::has_client_keys(&args.server);
-    let guarded = given || !config.file().client_keys.is_empty();
-    let (listen, was_guarded) = (plan.listen.value, AtomicBool::new(guarded));
+    let keys = GivenKeys::read(&args.server.client_auth).await?;
+    if let Some(file) = keys.file() {
+        config.follow_also(file).await;
+    }
     let live = Live::of(config, variables, move |config, gateway| {
         let plan = settings::plan(&server, &matches, Some(config));
-        let gateway = settings::limited(&keys, &plan, gateway).map_err(|error| error.to_string())?;
-        let guarded = given || !config.file().client_keys.is_empty();
-        // Without them from now on: as loudly as at the start.
-        if was_guarded.swap(guarded, Relaxed) {
-            settings::warn_if_open(listen, guarded);
-        }
-        Ok(gateway)
+        settings::limited(&keys, &plan, gateway).map_err(|error| error.to_string())
     })
     .await?;
     let gateway = live.gateway();
@@ -111,7 +102,6 @@ pub(crate) async fn start(
             }
         });
     }
-    settings::warn_if_open(plan.listen.value, gateway.asks_for_keys());
     let server = server.health(gateway.clone()).bind(gateway).await?;
     // Before anybody can know that it runs: a signal that comes early must not be missed, nor a second
     // one that comes while the first is being acted on.

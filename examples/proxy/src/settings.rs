@@ -1,21 +1,19 @@
 //! From flags, environment and file to a gateway and a server. The rule: flag, then `TOWERGATE_*`, then the
 //! file, then `OPENAI_*`, then what is built in.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{ArgMatches, parser::ValueSource};
 use towergate::{
-    GatewayBuilder, OpenAiProvider, OpenAiProviderBuilder,
-    config::{Config, Origin, ServerPlan, read_text, types},
-    layers::client_auth::ClientKeys,
-    parse_client_keys,
+    ClientAuthMode, GatewayBuilder, OpenAiProvider, OpenAiProviderBuilder,
+    config::{Config, Origin, ServerPlan, types},
     server::{Server, ServerBuilder, telemetry},
 };
 
-use crate::cli::{LogFormat, ServerArgs, UpstreamArgs};
+use crate::{
+    cli::{ClientAuth, LogFormat, ServerArgs, UpstreamArgs},
+    client_keys::GivenKeys,
+};
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -98,6 +96,12 @@ pub(crate) fn plan(args: &ServerArgs, matches: &ArgMatches, config: Option<&Conf
             "TOWERGATE_TLS_CLIENT_CA",
             file(&args.tls_client_ca)
         )),
+        client_auth: plan.client_auth.overridden(over!(
+            client_auth,
+            "--client-auth",
+            "TOWERGATE_CLIENT_AUTH",
+            args.client_auth.client_auth.map(|mode| Some(mode.into()))
+        )),
         max_body: plan.max_body.overridden(over!(
             max_body,
             "--max-body",
@@ -159,16 +163,10 @@ pub(crate) fn limited(
     gateway: GatewayBuilder,
 ) -> Result<GatewayBuilder, Error> {
     let gateway = plan.limit(gateway);
-    Ok(match keys.now()? {
+    Ok(match keys.now(plan.client_auth.value)? {
         Some(keys) => gateway.client_keys(keys),
         None => gateway,
     })
-}
-
-/// Whether flags or environment give client keys.
-pub(crate) fn has_client_keys(args: &ServerArgs) -> bool {
-    args.client_keys_file.is_some()
-        || std::env::var("TOWERGATE_CLIENT_KEYS").is_ok_and(|keys| !keys.trim().is_empty())
 }
 
 /// The server. Where strangers may reach the listener, only `/healthz` and `/readyz` are public; so they are while
@@ -183,57 +181,15 @@ pub(crate) fn server(plan: &ServerPlan) -> Result<ServerBuilder, Error> {
         .metrics(telemetry::install_metrics()?))
 }
 
-/// Says loudly where anybody can come in.
-pub(crate) fn warn_if_open(listen: SocketAddr, guarded: bool) {
-    if !guarded && !is_loopback(listen) {
-        tracing::warn!(
-            %listen,
-            "anybody who reaches this address can spend the provider's key: set TOWERGATE_CLIENT_KEYS"
-        );
-    }
-}
-
-pub(crate) fn is_loopback(address: SocketAddr) -> bool {
+fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Keys that clients must present, of flags and environment.
-#[derive(Debug)]
-pub(crate) struct GivenKeys {
-    keys: Option<ClientKeys>,
-    /// A regular file, which is read again whenever a configuration is. A FIFO can be read only once.
-    file: Option<PathBuf>,
-}
-
-impl GivenKeys {
-    pub(crate) async fn read(args: &ServerArgs) -> Result<Self, Error> {
-        let variable = std::env::var("TOWERGATE_CLIENT_KEYS").ok().filter(|keys| !keys.trim().is_empty());
-        match (&args.client_keys_file, variable) {
-            (None, None) => Ok(Self { keys: None, file: None }),
-            (Some(_), Some(_)) => {
-                Err("TOWERGATE_CLIENT_KEYS and --client-keys-file are both set: unset one".into())
-            }
-            (None, Some(keys)) => {
-                let keys =
-                    parse_client_keys(&keys).map_err(|error| format!("TOWERGATE_CLIENT_KEYS: {error}"))?;
-                Ok(Self { keys: Some(keys), file: None })
-            }
-            (Some(path), None) => {
-                let text = read_text(path).await;
-                let text = text.map_err(|why| format!("the client keys in {}: {why}", path.display()))?;
-                Ok(Self { keys: Some(of_file(path, &text)?), file: path.is_file().then(|| path.clone()) })
-            }
+impl From<ClientAuth> for ClientAuthMode {
+    fn from(mode: ClientAuth) -> Self {
+        match mode {
+            ClientAuth::Required => Self::Required,
+            ClientAuth::Disabled => Self::Disabled,
         }
     }
-
-    fn now(&self) -> Result<Option<ClientKeys>, Error> {
-        let Some(path) = &self.file else { return Ok(self.keys.clone()) };
-        let text = std::fs::read_to_string(path);
-        let text = text.map_err(|why| format!("the client keys in {}: {why}", path.display()))?;
-        of_file(path, &text).map(Some)
-    }
-}
-
-fn of_file(path: &Path, text: &str) -> Result<ClientKeys, Error> {
-    Ok(parse_client_keys(text).map_err(|error| format!("{}: {error}", path.display()))?)
 }

@@ -120,6 +120,12 @@ impl PartialEq for ClientKey {
 
 impl Eq for ClientKey {}
 
+impl Hash for ClientKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
 impl fmt::Debug for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientKey([redacted])")
@@ -204,7 +210,7 @@ impl fmt::Display for InvalidClientKeys {
             Self::TooLong => write!(f, "a client key is longer than {} KiB", MAX_KEY_BYTES / 1024),
             Self::NotSha256 => f.write_str("the SHA-256 of a client key is not 64 hex digits"),
             Self::SameKey(one, other) => write!(f, "the clients {one:?} and {other:?} have the same key"),
-            Self::NoKeys => f.write_str("client authentication is on, but there is no client key"),
+            Self::NoKeys => f.write_str("there is no client key: nobody could come in"),
         }
     }
 }

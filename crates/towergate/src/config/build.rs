@@ -63,8 +63,13 @@ pub enum SetUpError {
         setting: String,
     },
     /// A client key that is none.
-    #[error("client_keys: {0}")]
-    ClientKeys(InvalidClientKeys),
+    #[error("{setting}: {source}")]
+    ClientKeys {
+        /// The setting.
+        setting: String,
+        /// What is wrong.
+        source: InvalidClientKeys,
+    },
     /// A file that cannot be read.
     #[error("{setting}: {path} cannot be read: {source}")]
     File {
@@ -163,15 +168,15 @@ impl Config {
     }
 
     fn client_keys(&self, variables: &Variables) -> Result<Option<ClientKeys>, SetUpError> {
+        let invalid = |setting: String| |source| SetUpError::ClientKeys { setting, source };
         if self.file.client_keys.is_empty() {
             return Ok(None);
         }
         let mut keys = Vec::new();
         for (name, section) in &self.file.client_keys {
+            let setting = || format!("client_keys.{name}.key");
             let key = match (&section.key, &section.sha256) {
-                (Some(secret), _) => {
-                    ClientKey::new(&expand(secret, variables, || format!("client_keys.{name}.key"))?)
-                }
+                (Some(secret), _) => ClientKey::new(&expand(secret, variables, setting)?),
                 (None, digest) => ClientKey::from_sha256(digest.as_deref().unwrap_or_default()),
             };
             let mut access = ClientAccess::all();
@@ -181,9 +186,9 @@ impl Config {
             if let Some(endpoints) = &section.allowed_endpoints {
                 access = access.allowed_endpoints(endpoints);
             }
-            keys.push((Label::new(name), key.map_err(SetUpError::ClientKeys)?.access(access)));
+            keys.push((Label::new(name), key.map_err(invalid(setting()))?.access(access)));
         }
-        ClientKeys::new(keys).map(Some).map_err(SetUpError::ClientKeys)
+        ClientKeys::new(keys).map(Some).map_err(invalid("client_keys".to_owned()))
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     setting::{Origin, Row, Setting, row, seconds},
     types::{LogFormat, Size, Time},
 };
-use crate::GatewayBuilder;
+use crate::{ClientAuthMode, GatewayBuilder};
 
 /// The settings of the listener, its limits, its shutdown and its log, each with where it comes from. A flag or
 /// a variable [overrides](Setting::overridden) what the file says.
@@ -21,6 +21,7 @@ pub struct ServerPlan {
     pub tls_cert_file: Setting<Option<PathBuf>>,
     pub tls_key_file: Setting<Option<PathBuf>>,
     pub tls_client_ca_file: Setting<Option<PathBuf>>,
+    pub client_auth: Setting<Option<ClientAuthMode>>,
     pub max_body: Setting<usize>,
     pub max_upload: Setting<usize>,
     pub max_in_flight: Setting<Option<u32>>,
@@ -43,6 +44,7 @@ impl ServerPlan {
             tls_cert_file: Setting::built_in(None),
             tls_key_file: Setting::built_in(None),
             tls_client_ca_file: Setting::built_in(None),
+            client_auth: Setting::built_in(None),
             max_body: Setting::built_in(64 << 20),
             max_upload: Setting::built_in(1 << 30),
             max_in_flight: Setting::built_in(None),
@@ -56,8 +58,12 @@ impl ServerPlan {
         }
     }
 
-    /// Gives a gateway these limits.
+    /// Gives a gateway these limits, and says whether clients must present a key.
     pub fn limit(&self, gateway: GatewayBuilder) -> GatewayBuilder {
+        let gateway = match self.client_auth.value {
+            Some(mode) => gateway.client_auth(mode),
+            None => gateway,
+        };
         let timeouts = Timeouts::default()
             .with_total(self.total_timeout.value)
             .with_request_body(self.request_body_timeout.value.min(self.total_timeout.value));
@@ -103,6 +109,14 @@ impl ServerPlan {
             row("server.tls.cert_file", &self.tls_cert_file, file),
             row("server.tls.key_file", &self.tls_key_file, file),
             row("server.tls.client_ca_file", &self.tls_client_ca_file, file),
+            row("server.client_auth", &self.client_auth, |mode| {
+                match mode {
+                    Some(ClientAuthMode::Required) => "required",
+                    Some(ClientAuthMode::Disabled) => "disabled",
+                    None => "where there are client keys",
+                }
+                .to_owned()
+            }),
             row("server.max_body", &self.max_body, |bytes| size(*bytes)),
             row("server.max_upload", &self.max_upload, |bytes| size(*bytes)),
             row("server.max_in_flight", &self.max_in_flight, |it| {
@@ -164,6 +178,9 @@ impl ServerPlan {
             admin_listen: built_in
                 .admin_listen
                 .overridden(address(&server.admin_listen).map(|it| (Some(it), at("server.admin_listen")))),
+            client_auth: built_in
+                .client_auth
+                .overridden(server.client_auth.map(|it| (Some(it), at("server.client_auth")))),
             max_body: built_in.max_body.overridden(size(server.max_body, "server.max_body")),
             max_upload: built_in.max_upload.overridden(size(server.max_upload, "server.max_upload")),
             max_in_flight: built_in

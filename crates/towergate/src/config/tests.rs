@@ -1,3 +1,5 @@
+mod client_auth;
+
 use std::time::Duration;
 
 use towergate_core::label::Label;

@@ -1,6 +1,7 @@
 //! Accepting connections, and letting them end.
 
 use std::{
+    any::Any,
     convert::Infallible,
     fmt, io,
     net::SocketAddr,
@@ -30,6 +31,7 @@ use super::{
     io::later,
     surface::{Shown, Surface},
 };
+use crate::Gateway;
 
 /// How long a connection must have been quiet to be closed in a shutdown.
 const LINGER: Duration = Duration::from_millis(500);
@@ -46,6 +48,8 @@ pub struct BoundServer<S> {
     admin: Option<TcpListener>,
     local_addr: SocketAddr,
     admin_addr: Option<SocketAddr>,
+    /// While it stands, a gateway without client keys warns of it.
+    _exposed: Option<Arc<SocketAddr>>,
 }
 
 /// How a shutdown went.
@@ -83,7 +87,12 @@ where
     ) -> io::Result<Self> {
         let local_addr = listener.local_addr()?;
         let admin_addr = admin.as_ref().map(TcpListener::local_addr).transpose()?;
-        Ok(Self { settings, service, listener, admin, local_addr, admin_addr })
+        // Clients that show a certificate are no strangers, and who is let in by a service of somebody else's is not
+        // known here.
+        let is_open_to_strangers = !settings.tls.as_ref().is_some_and(Tls::asks_for_certificates);
+        let gateway = (&service as &dyn Any).downcast_ref::<Gateway>().filter(|_| is_open_to_strangers);
+        let _exposed = gateway.and_then(|gateway| gateway.listens_on(local_addr));
+        Ok(Self { settings, service, listener, admin, local_addr, admin_addr, _exposed })
     }
 
     /// Where it listens: the real port where 0 was asked for.

@@ -147,6 +147,11 @@ impl ServerBuilder {
 
     /// Binds the listeners.
     ///
+    /// Where the service is a [`Gateway`] that needs no [client keys](crate::GatewayBuilder::client_keys), and others
+    /// than this machine can reach the listener, a warning is logged, and again at each [`Gateway::replace`]. A
+    /// service around the gateway may authenticate clients itself, and clients with a certificate
+    /// ([`TlsFiles::client_ca`](super::TlsFiles::client_ca)) are known: there is no warning then.
+    ///
     /// # Errors
     ///
     /// An address that can't be bound; the message names it.

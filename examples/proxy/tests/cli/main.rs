@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod client_auth;
 mod following;
 mod values;
 
@@ -443,19 +444,23 @@ fn the_key_comes_from_a_fifo_and_the_clients_key_stays_here() {
 
 #[test]
 fn an_open_door_is_warned_of_once() {
-    let warnings = |keys: Option<&str>| {
-        let mut command = towergate(&["demo", "--listen", "0.0.0.0:0"]);
+    let warnings = |listen: &str, keys: Option<&str>| {
+        let mut command = towergate(&["demo", "--listen", listen]);
         if let Some(keys) = keys {
             command.env("TOWERGATE_CLIENT_KEYS", keys);
         }
         let proxy = Serving::start(command);
-        let address = proxy.address.replace("0.0.0.0", "127.0.0.1");
+        let address = proxy.address.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]");
         assert!(!ask(&address, &get("/metrics")).contains("towergate_"), "not for strangers");
         let (_, log) = proxy.terminate();
         log.matches("TOWERGATE_CLIENT_KEYS").count()
     };
-    assert_eq!(warnings(None), 1);
-    assert_eq!(warnings(Some("right")), 0);
+    let mut listeners = vec!["0.0.0.0:0"];
+    listeners.extend(std::net::TcpListener::bind("[::]:0").is_ok().then_some("[::]:0"));
+    for listen in listeners {
+        assert_eq!(warnings(listen, None), 1, "{listen}");
+        assert_eq!(warnings(listen, Some("right")), 0, "{listen}");
+    }
 }
 
 #[test]

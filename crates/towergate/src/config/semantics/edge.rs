@@ -1,7 +1,8 @@
 //! What stands towards the clients: their keys, the listeners, the log.
 
-use std::net::SocketAddr;
+use std::{collections::HashMap, net::SocketAddr};
 
+use serde_json::Value;
 use towergate_core::access::ClientAccess;
 use towergate_layers::client_auth::ClientKey;
 use towergate_openai::routes;
@@ -10,6 +11,7 @@ use super::{
     super::{plan::ProviderPlan, problem::nearest, setting::is_reference, types::ClientKeySection},
     Check,
 };
+use crate::ClientAuthMode;
 
 impl Check<'_> {
     pub(super) fn allowed_models(&mut self, plans: &[ProviderPlan]) {
@@ -87,8 +89,36 @@ impl Check<'_> {
         }
     }
 
+    /// Whether clients must present a key never hangs on what was left empty: a template whose values are missing, or a
+    /// half of a file, must not let everybody in.
+    pub(super) fn client_auth(&mut self) {
+        let document = &self.config.document.value;
+        let is_disabled = self.config.file.server.client_auth == Some(ClientAuthMode::Disabled);
+        let is_empty = |value: &Value| value.as_object().is_none_or(serde_json::Map::is_empty);
+        match document.get("client_keys") {
+            Some(keys) if is_empty(keys) && !is_disabled => self.report(
+                "client_keys",
+                "there is no client key; leave the section out where keys come from TOWERGATE_CLIENT_KEYS, or where \
+                 everybody may come in say `client_auth: disabled` below `server:`",
+                None,
+            ),
+            Some(keys) if !is_empty(keys) && is_disabled => {
+                self.report("server.client_auth", "it is disabled, and there are client_keys: leave out one", None);
+            }
+            _ => {}
+        }
+        if document.pointer("/server/client_auth").is_some_and(Value::is_null) {
+            self.report("server.client_auth", "nothing is not one of required, disabled", None);
+        }
+        // What is empty is left out of the sections that were read.
+        let entries = document.get("client_keys").and_then(Value::as_object).into_iter().flatten();
+        for (name, _) in entries.filter(|(_, entry)| entry.is_null()) {
+            self.report(format!("client_keys.{name}"), "key or sha256 is missing", None);
+        }
+    }
+
     pub(super) fn client_keys(&mut self) {
-        let mut known: Vec<(&str, ClientKey)> = Vec::new();
+        let mut known: HashMap<ClientKey, &str> = HashMap::new();
         for (name, section) in &self.config.file.client_keys {
             let path = format!("client_keys.{name}");
             self.client_key(&path, section);
@@ -99,10 +129,9 @@ impl Check<'_> {
                 _ => None,
             };
             let Some(key) = key else { continue };
-            if let Some((other, _)) = known.iter().find(|(_, other)| *other == key) {
+            if let Some(other) = known.insert(key, name) {
                 self.report(path, format!("the client {other:?} has the same key"), None);
             }
-            known.push((name, key));
         }
     }
 
@@ -112,6 +141,10 @@ impl Check<'_> {
             (Some(_), Some(_)) => self.report(path, "key and sha256 are both there: leave one out", None),
             (Some(key), None) if key.0.is_empty() => {
                 self.report(format!("{path}.key"), "the key is empty", None)
+            }
+            (Some(key), None) if has_empty_default(&key.0) => {
+                let message = "the key is empty where the variable is not set; leave its default out";
+                self.report(format!("{path}.key"), message, None);
             }
             (Some(key), None) if key.0.starts_with('$') && !is_reference(&key.0) => {
                 self.variable(format!("{path}.key"), key);
@@ -131,4 +164,10 @@ impl Check<'_> {
             _ => {}
         }
     }
+}
+
+/// Whether a text is one `${NAME:-}`.
+fn has_empty_default(text: &str) -> bool {
+    let inside = text.strip_prefix("${").and_then(|text| text.strip_suffix('}'));
+    inside.and_then(|inside| inside.split_once(":-")).is_some_and(|(_, default)| default.trim().is_empty())
 }

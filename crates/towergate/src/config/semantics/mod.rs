@@ -25,6 +25,7 @@ pub(super) fn check(config: &Config, plans: &[ProviderPlan]) -> Vec<Problem> {
     check.logging();
     check.allowed_models(plans);
     check.allowed_endpoints();
+    check.client_auth();
     check.client_keys();
     check.problems
 }

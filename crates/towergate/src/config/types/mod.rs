@@ -34,7 +34,8 @@ pub struct File {
     pub routing: RoutingSection,
     /// The listener, its limits, and how it shuts down.
     pub server: ServerSection,
-    /// Keys that clients must present, by the name that log and metrics show. Without any, everybody may come in.
+    /// Keys that clients must present, by the name that log and metrics show. Without this section everybody may come
+    /// in; an empty one is an error.
     pub client_keys: BTreeMap<String, ClientKeySection>,
     /// Log lines.
     pub logging: LoggingSection,

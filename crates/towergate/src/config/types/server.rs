@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::values::{Secret, Size, Time};
+use crate::ClientAuthMode;
 
 /// The listener, its limits, and how it shuts down.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -17,6 +18,9 @@ pub struct ServerSection {
     pub admin_listen: Option<String>,
     /// Speak TLS on the first.
     pub tls: ServerTlsSection,
+    /// Whether clients must present a key. Default: where there are client keys; a reload without any is refused then,
+    /// unless this says that it is meant.
+    pub client_auth: Option<ClientAuthMode>,
     /// The largest JSON body. Default: 64MiB.
     pub max_body: Option<Size>,
     /// The largest streamed upload. Default: 1GiB.
