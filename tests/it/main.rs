@@ -32,4 +32,5 @@ mod routing;
 mod stalled;
 mod streams;
 mod tls;
+mod trailers;
 mod websocket;

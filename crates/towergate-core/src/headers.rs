@@ -17,7 +17,7 @@ use http::{
 
 pub use self::{
     caching::keep_private,
-    trailers::{retain_request_trailers, retain_response_trailers},
+    trailers::{may_be_trailer, retain_request_trailers, retain_response_trailers, strip_request_trailers},
 };
 
 /// The request id, ours and upstream's.

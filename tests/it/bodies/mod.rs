@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
@@ -33,7 +33,7 @@ use tower::ServiceExt as _;
 use towergate::{Body, openai::service::Http2};
 use towergate_sim::Gate;
 
-use super::support::{Answer, Http, PROVIDER_KEY, Upstream, World, chat, chat_stream, counted, raw};
+use super::support::{Answer, Http, PROVIDER_KEY, Upstream, World, chat, chat_stream, counted};
 
 fn client(http2: bool) -> Client<HttpConnector, Body> {
     Client::builder(TokioExecutor::new()).http2_only(http2).build_http()
@@ -240,49 +240,4 @@ async fn a_part_of_a_file_is_that_part() {
             assert_eq!((&all.body, all.header("accept-ranges")), (&whole, Some("bytes")));
         }
     }
-}
-
-#[tokio::test]
-async fn trailers_pass_both_ways() {
-    let upstream = Upstream::start(async |request: Request<Incoming>| {
-        let sum =
-            request.into_body().collect().await.unwrap().trailers().map(|trailers| trailers["x-sum"].clone());
-        let mut trailers = HeaderMap::new();
-        trailers.insert("x-came", sum.unwrap_or_else(|| "none".parse().unwrap()));
-        let frames = [Ok::<_, Infallible>(Frame::data("done".into())), Ok(Frame::trailers(trailers))];
-        Response::new(Body::new(StreamBody::new(futures_util::stream::iter(frames))))
-    })
-    .await;
-    let world = World::builder()
-        .base_url(upstream.base_url())
-        .provider(|provider| provider.leaf(|leaf| leaf.http2(Http2::default())))
-        .start()
-        .await;
-    let mut trailers = HeaderMap::new();
-    trailers.insert("x-sum", "42".parse().unwrap());
-    let frames = [Ok::<_, Infallible>(Frame::data("hello".into())), Ok(Frame::trailers(trailers))];
-    let request = Request::post(format!("{}/v1/unknown", world.url()))
-        .header("content-type", "application/octet-stream")
-        .body(Body::new(StreamBody::new(futures_util::stream::iter(frames))))
-        .unwrap();
-    let answer = client(true).request(request).await.unwrap().into_body().collect().await.unwrap();
-    assert_eq!(answer.trailers().unwrap()["x-came"], "42");
-    assert_eq!(answer.to_bytes(), "done");
-
-    // Those of an HTTP/1.1 upstream reach an HTTP/2 client too.
-    let chunked = "HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n";
-    let upstream = Upstream::raw(chunked).await;
-    let world = World::builder().base_url(upstream.base_url()).start().await;
-    let request = Request::get(format!("{}/v1/unknown", world.url())).body(Body::empty()).unwrap();
-    let answer = client(true).request(request).await.unwrap().into_body().collect().await.unwrap();
-    assert_eq!(answer.trailers().unwrap()["x-sum"], "7");
-    // And an HTTP/1.1 client that asks for them.
-    let asking = b"GET /v1/unknown HTTP/1.1\r\nhost: x\r\nconnection: close, te\r\nte: trailers\r\n\r\n";
-    let answer = raw(world.address, asking).await;
-    assert!(answer.contains("trailer: x-sum\r\n"), "{answer}");
-    assert!(answer.ends_with("\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n"), "{answer}");
-    // An HTTP/1.1 client, whose `TE` asked for none, gets a whole answer without them.
-    let answer =
-        raw(world.address, b"GET /v1/unknown HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(answer.ends_with("\r\n\r\n2\r\nhi\r\n0\r\n\r\n"), "{answer}");
 }

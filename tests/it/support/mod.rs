@@ -15,5 +15,5 @@ pub(crate) use self::{
     metered::{count, metered},
     several::Several,
     upstream::Upstream,
-    world::{PROVIDER_KEY, World},
+    world::{PROVIDER_KEY, World, WorldBuilder},
 };

@@ -5,9 +5,21 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::{CREDENTIALS, retain, site};
+use super::{CREDENTIALS, HOP_BY_HOP, retain, site};
 
-/// Leaves of a request's trailers those in `allowed`; never the caller's credentials.
+/// Whether trailers may have a field of this name at all.
+#[must_use]
+pub fn may_be_trailer(name: &HeaderName) -> bool {
+    !HOP_BY_HOP.contains(name) && !is_of_the_head(name)
+}
+
+/// Removes what no trailers may have: the caller's credentials, what belongs to one connection, and what means something in a
+/// head only.
+pub fn strip_request_trailers(trailers: &mut HeaderMap) {
+    retain(trailers, |name| !is_of_the_head(name));
+}
+
+/// Leaves of a request's trailers those in `allowed`, less what [no trailers may have](strip_request_trailers).
 pub fn retain_request_trailers(trailers: &mut HeaderMap, allowed: &[HeaderName]) {
     retain(trailers, |name| allowed.contains(name) && !is_of_the_head(name));
 }
@@ -95,8 +107,15 @@ mod tests {
         allowed.push(HeaderName::from_static("x-sum"));
         let mut trailers = map(&NEVER);
         trailers.extend(map(&["x-sum", "x-other", "grpc-status"]));
+        strip_request_trailers(&mut trailers);
+        assert_eq!(names(&trailers), ["grpc-status", "x-other", "x-sum"]);
+        trailers.extend(map(&NEVER));
         retain_request_trailers(&mut trailers, &allowed);
         assert_eq!(names(&trailers), ["x-sum"]);
+        // A name in `Connection` is the hop's, whatever it is.
+        assert!(
+            allowed.iter().all(|name| may_be_trailer(name) == ["x-sum", "x-hop"].contains(&name.as_str()))
+        );
         retain_request_trailers(&mut trailers, &[]);
         assert!(trailers.is_empty());
     }

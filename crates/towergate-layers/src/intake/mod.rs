@@ -11,7 +11,8 @@
 //! `application/json`, `…+json`, or no content type at all. Such a body is collected once and handed
 //! on as one piece of memory; it is not copied where it came in one frame, and its trailers are
 //! dropped. All other bodies, compressed JSON among them, stream through untouched and are only
-//! counted; of a form the protocol reads along ([`ReadForm`](towergate_core::protocol::ReadForm)), and the
+//! counted; of their trailers [those that no trailers may have](towergate_core::headers::strip_request_trailers), the
+//! caller's credentials first, are removed. A form the protocol reads along ([`ReadForm`](towergate_core::protocol::ReadForm)), and the
 //! request waits for what it finds until [64 KiB](IntakeLayer::PEEKED) have come.
 //!
 //! **Reads** on the request also [`Arc<ClientAccess>`](ClientAccess): what the client's key reaches.
@@ -114,6 +115,7 @@ use http::{
     Request,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
+use http_body::Body as _;
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -298,10 +300,13 @@ where
             return Err(self.limits.upload_too_large());
         }
         let limits = &self.limits;
-        let request = request.map(|body| match body.size_hint().upper() {
-            _ if body.is_end_stream() => Body::empty(),
-            Some(upper) if upper <= limits.max_upload => Body::new(body),
-            _ => Body::new(Upload::new(body, limits.max_upload, limits.upload_too_large())),
+        let request = request.map(|body| {
+            let body = Body::new(body);
+            match body.as_bytes() {
+                _ if body.is_end_stream() => Body::empty(),
+                Some(bytes) if bytes.len() as u64 <= limits.max_upload => body,
+                _ => Body::new(Upload::new(body, limits.max_upload, limits.upload_too_large())),
+            }
         });
         if let Some(form) = self.protocol.read_form(route, request.headers()) {
             let (parts, body) = request.into_parts();

@@ -1,4 +1,4 @@
-//! A body that streams through, counted against its limit.
+//! A body that streams through: counted against its limit, and without credentials in its trailers.
 
 use std::{
     pin::Pin,
@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use towergate_core::{BoxError, Error};
+use towergate_core::{BoxError, Error, headers};
 
 pin_project! {
     /// Fails with the error it holds when more comes than may.
@@ -46,6 +46,13 @@ where
         }
         let Some(frame) = ready!(this.inner.poll_frame(cx)) else { return Poll::Ready(None) };
         let frame = frame.map_err(Into::into)?;
+        let frame = match frame.into_trailers() {
+            Ok(mut trailers) => {
+                headers::strip_request_trailers(&mut trailers);
+                return Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))));
+            }
+            Err(frame) => frame,
+        };
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
         match this.left.checked_sub(length) {
             Some(left) => *this.left = left,

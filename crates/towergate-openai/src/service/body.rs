@@ -7,10 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderMap, HeaderName, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use towergate_core::{Body, BoxError, Error};
+use towergate_core::{Body, BoxError, Error, headers};
 
 use super::error::{self, Upstream};
 
@@ -21,10 +21,12 @@ use super::error::{self, Upstream};
 #[derive(Debug, Default)]
 pub(super) struct UploadFailure(Mutex<Option<BoxError>>);
 
-/// A request body that keeps its own error.
+/// A request body that keeps its own error, and has no other trailers than those that may go upstream.
 #[derive(Debug)]
 pub(super) struct Upload {
     inner: Body,
+    /// None: no trailers.
+    trailers: Option<Arc<[HeaderName]>>,
     failure: Option<Arc<UploadFailure>>,
 }
 
@@ -33,7 +35,7 @@ pub(super) struct Upload {
 #[error("the request body failed")]
 struct UploadFailed;
 
-/// An answer's body, whose errors are ours.
+/// An answer's body, whose errors are ours, and whose trailers are such as may go on.
 #[derive(Debug)]
 pub(super) struct Answer {
     inner: Incoming,
@@ -41,7 +43,7 @@ pub(super) struct Answer {
     upload: Option<Arc<UploadFailure>>,
     /// It is a stream of HTTP/2, whose end is said (`END_STREAM`).
     multiplexed: bool,
-    failed: bool,
+    ended: bool,
 }
 
 // === impl UploadFailure ===
@@ -59,10 +61,14 @@ impl UploadFailure {
 // === impl Upload ===
 
 impl Upload {
-    /// A body that is in memory cannot fail, and needs no place to keep its error.
-    pub(super) fn new(inner: Body) -> (Self, Option<Arc<UploadFailure>>) {
+    /// A body that is in memory has no trailers and cannot fail: it needs no place to keep its error.
+    pub(super) fn new(
+        inner: Body,
+        trailers: Option<&Arc<[HeaderName]>>,
+    ) -> (Self, Option<Arc<UploadFailure>>) {
         let failure = inner.as_bytes().is_none().then(Arc::<UploadFailure>::default);
-        (Self { inner, failure: failure.clone() }, failure)
+        let trailers = trailers.filter(|_| failure.is_some()).cloned();
+        (Self { inner, trailers, failure: failure.clone() }, failure)
     }
 }
 
@@ -80,6 +86,11 @@ impl http_body::Body for Upload {
                 *failure.slot() = Some(error);
                 Some(Err(UploadFailed.into()))
             }
+            (Some(Ok(frame)), _) => filtered(frame, |trailers| {
+                let allowed = self.trailers.as_deref().unwrap_or_default();
+                headers::retain_request_trailers(trailers, allowed);
+            })
+            .map(Ok),
             (frame, _) => frame,
         })
     }
@@ -102,7 +113,7 @@ impl Answer {
         upstream: Arc<Upstream>,
         upload: Option<Arc<UploadFailure>>,
     ) -> Self {
-        Self { inner, upstream, upload, multiplexed: version >= Version::HTTP_2, failed: false }
+        Self { inner, upstream, upload, multiplexed: version >= Version::HTTP_2, ended: false }
     }
 }
 
@@ -114,29 +125,46 @@ impl http_body::Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if self.failed {
+        if self.ended {
             return Poll::Ready(None);
         }
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        // hyper takes a reset with `NO_ERROR` for the end, wherever it comes.
-        if frame.is_none() && self.multiplexed && !self.inner.is_end_stream() {
-            self.failed = true;
-            return Poll::Ready(Some(Err(error::of_reset(&self.upstream))));
-        }
-        Poll::Ready(frame.map(|frame| {
-            frame.map_err(|error| {
-                self.failed = true;
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                let frame = filtered(frame, headers::retain_response_trailers);
+                self.ended = frame.is_none();
+                frame.map(Ok)
+            }
+            Some(Err(error)) => {
+                self.ended = true;
                 let upload = self.upload.as_ref().and_then(|upload| upload.take());
-                upload.unwrap_or_else(|| error::of_body(error, &self.upstream))
-            })
-        }))
+                Some(Err(upload.unwrap_or_else(|| error::of_body(error, &self.upstream))))
+            }
+            // hyper takes a reset with `NO_ERROR` for the end, wherever it comes.
+            None if self.multiplexed && !self.inner.is_end_stream() => {
+                self.ended = true;
+                Some(Err(error::of_reset(&self.upstream)))
+            }
+            None => None,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.failed || self.inner.is_end_stream()
+        self.ended || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// A frame with the trailers that are left of it; nothing where none are: then that was the end.
+fn filtered(frame: Frame<Bytes>, filter: impl FnOnce(&mut HeaderMap)) -> Option<Frame<Bytes>> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            filter(&mut trailers);
+            (!trailers.is_empty()).then(|| Frame::trailers(trailers))
+        }
+        Err(frame) => Some(frame),
     }
 }

@@ -52,6 +52,7 @@ pub struct Builder {
     identity: Option<Arc<IdentityPem>>,
     proxy: Choice,
     allowed: Vec<HeaderName>,
+    trailers: Vec<HeaderName>,
     answers: AnswerSettings,
     asks_usage: Option<bool>,
     tunnel_idle: Duration,
@@ -135,6 +136,7 @@ impl Builder {
             identity: None,
             proxy: Choice::Environment,
             allowed: Vec::new(),
+            trailers: Vec::new(),
             answers: AnswerSettings::default(),
             asks_usage: None,
             tunnel_idle: Duration::from_secs(600),
@@ -237,10 +239,19 @@ impl Builder {
 
     /// Lets one more request header through to the upstream; see
     /// [`retain_request`](towergate_core::headers::retain_request) for those that always go.
-    /// `Host`, `Expect`, `Cookie` and hop-by-hop fields never do.
+    /// `Host`, `Expect`, `Cookie`, `Trailer` and hop-by-hop fields never do.
     #[must_use]
     pub fn allow_header(mut self, name: HeaderName) -> Self {
         self.allowed.push(name);
+        self
+    }
+
+    /// Lets one more trailer field of streamed request bodies through to the upstream. Default: none. Of a JSON body, which
+    /// is collected before it is sent, there are none; and credentials, hop-by-hop fields and those that mean something in a head
+    /// only never go, whatever is allowed ([`may_be_trailer`](towergate_core::headers::may_be_trailer)).
+    #[must_use]
+    pub fn allow_trailer(mut self, name: HeaderName) -> Self {
+        self.trailers.push(name);
         self
     }
 
@@ -309,7 +320,9 @@ impl Builder {
         let client = || self.client(connector.clone(), self.pool_max_idle, http2_only);
         let pools = Pools::new((0..shards).map(|_| client()).collect(), self.client(upgrading, 0, false));
         let is_openai = base.host() == "api.openai.com" || base.host().ends_with(".api.openai.com");
-        let outgoing = Outgoing { base, allowed: self.allowed, proxy_auth, cdn_loop: CdnLoop::new() };
+        let trailers = (!self.trailers.is_empty()).then(|| self.trailers.into());
+        let outgoing =
+            Outgoing { base, allowed: self.allowed, trailers, proxy_auth, cdn_loop: CdnLoop::new() };
         let asks_usage = self.asks_usage.unwrap_or(is_openai);
         Ok(OpenAi::new(Shared::new(pools, outgoing, upstream, self.answers, asks_usage, self.tunnel_idle)))
     }

@@ -7,9 +7,9 @@
 //! |---|---|
 //! | connections | hyper-util's pooled client: HTTP/1.1, or HTTP/2 as [`Http2`] shards; rustls with ring; proxies by the usual variables |
 //! | reads | the request's method, path, headers and body; [`Arc<Facts>`](Facts) in its extensions |
-//! | changes in the request | URI made absolute below the base URL; headers by the allow-list ([`headers::retain_request`]); `Accept-Encoding: identity` where the answer is read |
+//! | changes in the request | URI made absolute below the base URL; headers by the allow-list ([`headers::retain_request`]); `Accept-Encoding: identity` where the answer is read; no trailers but those [allowed](Builder::allow_trailer) |
 //! | writes | [`Answered`] in the response's extensions, and what [`read_answer`] publishes |
-//! | changes in the response | [`headers::retain_response`]; HTTP/1.0 becomes HTTP/1.1 |
+//! | changes in the response | [`headers::retain_response`], and [`headers::retain_response_trailers`] of its trailers; HTTP/1.0 becomes HTTP/1.1 |
 //!
 //! On success the answer comes as it is, redirects included; its body is read as it passes, frame
 //! by frame, with nothing spawned in between. The answer to `HEAD` has none, and is not read,
@@ -204,7 +204,7 @@ impl OpenAi {
         };
         let (parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
-        let (body, upload) = Upload::new(body);
+        let (body, upload) = Upload::new(body, self.shared.outgoing.trailers.as_ref());
         let response = client.request(Request::from_parts(parts, body));
         Ok(Sending {
             response,

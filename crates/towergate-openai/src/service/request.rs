@@ -1,11 +1,13 @@
 //! What is done to a request before it goes upstream.
 
+use std::sync::Arc;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Version,
     header::{
         ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST,
         PROXY_AUTHORIZATION, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-        SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+        SEC_WEBSOCKET_VERSION, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 use http_body::{Body as _, SizeHint};
@@ -22,6 +24,8 @@ use crate::answer;
 pub(super) struct Outgoing {
     pub(super) base: BaseUrl,
     pub(super) allowed: Vec<HeaderName>,
+    /// The trailers that may go upstream; none where there are no such.
+    pub(super) trailers: Option<Arc<[HeaderName]>>,
     /// `Proxy-Authorization`, where the proxy reads our requests itself.
     pub(super) proxy_auth: Option<HeaderValue>,
     pub(super) cdn_loop: CdnLoop,
@@ -48,10 +52,11 @@ impl Outgoing {
         if fields.contains_key(TRANSFER_ENCODING) {
             fields.remove(CONTENT_LENGTH);
         }
+        let announced = self.trailers.as_deref().and_then(|allowed| announced(&fields, allowed));
         headers::retain_request(&mut fields, &self.allowed);
         fields.insert(CDN_LOOP, signature);
         // Never, whatever is allowed: they are this hop's, or the client's own affair.
-        for name in [HOST, EXPECT, COOKIE] {
+        for name in [HOST, EXPECT, COOKIE, TRAILER] {
             fields.remove(name);
         }
         if answer::is_read(facts) {
@@ -60,7 +65,15 @@ impl Outgoing {
         if let Some(auth) = &self.proxy_auth {
             fields.insert(PROXY_AUTHORIZATION, auth.clone());
         }
-        frame(&mut fields, &parts.method, body.is_end_stream(), &body.size_hint());
+        match announced {
+            Some(announced) => {
+                fields.insert(TRAILER, announced);
+                // A body of a known length has no place for them in HTTP/1.1.
+                fields.remove(CONTENT_LENGTH);
+                fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+            None => frame(&mut fields, &parts.method, body.is_end_stream(), &body.size_hint()),
+        }
 
         let mut request = Request::new(body);
         *request.method_mut() = parts.method;
@@ -149,6 +162,16 @@ fn strip_prefix_any_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
+/// The allowed ones of the trailers that a request announces (RFC 9110, section 6.6.2). HTTP/1.1 has no place for others.
+fn announced(fields: &HeaderMap, allowed: &[HeaderName]) -> Option<HeaderValue> {
+    let names: Vec<&str> = allowed
+        .iter()
+        .filter(|name| headers::may_be_trailer(name) && headers::lists(fields, &TRAILER, name.as_str()))
+        .map(HeaderName::as_str)
+        .collect();
+    HeaderValue::try_from(names.join(", ")).ok().filter(|names| !names.is_empty())
+}
+
 /// Makes the framing fields agree with the body. hyper derives a length that it knows, and believes
 /// a field that is there.
 fn frame(fields: &mut HeaderMap, method: &Method, ended: bool, hint: &SizeHint) {
@@ -201,6 +224,7 @@ mod tests {
         Outgoing {
             base: BaseUrl::parse(base).unwrap(),
             allowed: Vec::new(),
+            trailers: None,
             proxy_auth: None,
             cdn_loop: CdnLoop::new(),
         }
@@ -258,6 +282,28 @@ mod tests {
         *request.method_mut() = Method::CONNECT;
         let error = outgoing("http://a").prepare(request, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadRequest);
+    }
+
+    #[test]
+    fn trailers_are_announced_as_far_as_they_go_on() {
+        let mut outgoing = outgoing("http://a/v1");
+        let announced = |outgoing: &Outgoing| {
+            let mut request = Request::new(stream());
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = "/v1/x".parse().unwrap();
+            for value in ["X-Sum, authorization", "x-other,te"] {
+                request.headers_mut().append(TRAILER, HeaderValue::from_static(value));
+            }
+            outgoing.prepare(request, None).unwrap().headers().get(TRAILER).cloned()
+        };
+        assert_eq!(announced(&outgoing), None);
+        let allowed = ["x-sum", "x-never", "authorization", "te"].map(HeaderName::from_static);
+        outgoing.trailers = Some(Arc::new(allowed));
+        assert_eq!(announced(&outgoing).unwrap(), "x-sum");
+        // Allowed as a header, it is still not the client's to say.
+        outgoing.allowed = vec![TRAILER];
+        outgoing.trailers = None;
+        assert_eq!(announced(&outgoing), None);
     }
 
     fn handshake(protocols: &[&'static str]) -> Request<Body> {

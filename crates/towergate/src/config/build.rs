@@ -242,9 +242,11 @@ impl ProviderPlan {
             value.set_sensitive(true);
             provider = provider.header(name, value);
         }
-        for name in self.allow_headers.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-        {
+        for name in names(&self.allow_headers) {
             provider = provider.allow_header(name);
+        }
+        for name in names(&self.allow_trailers) {
+            provider = provider.allow_trailer(name);
         }
         if let Some(asked) = self.usage_in_streams.value {
             provider = provider.leaf(|leaf| leaf.usage_in_streams(asked));
@@ -323,6 +325,11 @@ impl ProviderPlan {
         config.probes = breaker.probes.value;
         config
     }
+}
+
+/// The names of fields; the check of the file makes sure that they are such.
+fn names(texts: &[String]) -> impl Iterator<Item = HeaderName> {
+    texts.iter().filter_map(|text| HeaderName::from_bytes(text.as_bytes()).ok())
 }
 
 /// Opens what one key comes from.

@@ -135,6 +135,20 @@ fn an_endpoint_that_lets_nothing_in_is_found() {
 }
 
 #[test]
+fn a_trailer_is_one_that_can_be() {
+    let text = |names: &str| format!("providers:\n  a: {{type: ollama, allow_trailers: [{names}]}}\n");
+    parse(&text("x-sum, Grpc-Status"));
+    let found = errors(&text("x-sum, Authorization, 'a b', te, content-length"));
+    let at = |place: usize| format!("providers.a.allow_trailers[{place}]: this ");
+    assert_eq!(found.len(), 4, "{found:#?}");
+    for (found, (place, says)) in
+        found.iter().zip([(1, "cannot be"), (2, "not the name"), (3, "cannot be"), (4, "cannot be")])
+    {
+        assert!(found.contains(&at(place)) && found.contains(says), "{found}");
+    }
+}
+
+#[test]
 fn a_base_url_that_is_none_is_found_before_anything_is_built() {
     let found = errors(
         "providers:\n  a: {base_url: my-host/v1, model: a}\n  b: {base_url: 'http://user:canary@b/v1', model: b}\n  \

@@ -219,6 +219,12 @@ impl OpenAiProviderBuilder {
         self
     }
 
+    /// A trailer field of streamed request bodies that goes upstream. Default: none.
+    pub fn allow_trailer(mut self, name: HeaderName) -> Self {
+        self.leaf = self.leaf.allow_trailer(name);
+        self
+    }
+
     /// Everything of the leaf: pool, TLS, HTTP version, proxies. Its base URL, name and clocks
     /// stay those set here.
     pub fn leaf(

@@ -36,6 +36,7 @@ pub struct ProviderPlan {
     pub project: Setting<Option<String>>,
     pub(super) headers: Vec<(String, Secret)>,
     pub(super) allow_headers: Vec<String>,
+    pub(super) allow_trailers: Vec<String>,
     /// Whether streams are asked for their usage; `None`: where the host is OpenAI's.
     pub usage_in_streams: Setting<Option<bool>>,
     pub(super) tls: TlsSection,
@@ -192,6 +193,7 @@ impl ProviderPlan {
             project,
             headers: section.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             allow_headers: section.allow_headers.clone(),
+            allow_trailers: section.allow_trailers.clone(),
             usage_in_streams: Setting::built_in(known).overridden(usage),
             tls: section.tls.clone(),
             http_version: resolve!(resolver, http_version, "http_version", |it| it, HttpVersion::Http1),

@@ -5,6 +5,7 @@ mod edge;
 use std::collections::{HashMap, HashSet};
 
 use http::{HeaderName, HeaderValue};
+use towergate_core::headers::may_be_trailer;
 use towergate_openai::service::{InvalidBaseUrl, check_base_url};
 
 use super::{
@@ -118,6 +119,14 @@ impl Check<'_> {
                         None,
                     );
                 }
+            }
+            for (at, name) in section.allow_trailers.iter().enumerate() {
+                let message = match HeaderName::from_bytes(name.as_bytes()) {
+                    Ok(name) if may_be_trailer(&name) => continue,
+                    Ok(_) => "this field cannot be a trailer (RFC 9110, section 6.5.1)",
+                    Err(_) => "this is not the name of a header field",
+                };
+                self.report(path(&format!("allow_trailers[{at}]")), message, None);
             }
             if plan.tls.client_certificate_file.is_some() != plan.tls.client_key_file.is_some() {
                 self.report(path("tls"), "client_certificate_file and client_key_file need each other", None);

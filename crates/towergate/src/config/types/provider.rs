@@ -45,6 +45,8 @@ pub struct ProviderSection {
     pub headers: BTreeMap<String, Secret>,
     /// Fields of the caller that go upstream beside the usual ones.
     pub allow_headers: Vec<String>,
+    /// Trailer fields of the caller's streamed uploads that go upstream. Default: none.
+    pub allow_trailers: Vec<String>,
     /// The HTTP version to speak. Default: "1.1".
     pub http_version: Option<HttpVersion>,
     /// Trust and identity, beside the system's roots.
