@@ -31,6 +31,7 @@ mod reload;
 mod routing;
 mod stalled;
 mod streams;
+mod tenants;
 mod tls;
 mod trailers;
 mod websocket;

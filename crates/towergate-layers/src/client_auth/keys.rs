@@ -33,7 +33,11 @@ pub struct ClientKey {
 
 /// The keys that let a client in, each with a name. Cheap to clone.
 #[derive(Clone)]
-pub struct ClientKeys(Arc<HashMap<KeyDigest, Client>>);
+pub struct ClientKeys {
+    clients: Arc<HashMap<KeyDigest, Client>>,
+    /// Whether they have more than one name.
+    several: bool,
+}
 
 /// Whose key it is, and what it reaches where that is not everything.
 #[derive(Debug)]
@@ -153,20 +157,28 @@ impl ClientKeys {
                 }
             }
         }
-        if clients.is_empty() { Err(InvalidClientKeys::NoKeys) } else { Ok(Self(Arc::new(clients))) }
+        let mut names = clients.values().map(|client| &client.name);
+        let first = names.next().ok_or(InvalidClientKeys::NoKeys)?;
+        let several = names.any(|name| name != first);
+        Ok(Self { clients: Arc::new(clients), several })
+    }
+
+    /// Whether these are the keys of several clients.
+    pub(super) fn are_of_several(&self) -> bool {
+        self.several
     }
 
     /// Whose key this is. Costs one digest, however many keys there are, and none where it is too long for a key.
     pub(super) fn find(&self, key: &[u8]) -> Option<&Client> {
         let could_be = !key.is_empty() && key.len() <= MAX_KEY_BYTES;
-        could_be.then(|| self.0.get(&KeyDigest::of(key))).flatten()
+        could_be.then(|| self.clients.get(&KeyDigest::of(key))).flatten()
     }
 }
 
 impl fmt::Debug for ClientKeys {
     /// The names alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names: Vec<&Label> = self.0.values().map(|client| &client.name).collect();
+        let mut names: Vec<&Label> = self.clients.values().map(|client| &client.name).collect();
         names.sort_unstable();
         f.debug_set().entries(names).finish()
     }

@@ -9,11 +9,14 @@
 //! What holds something else stays, as it may be the caller's own provider key, which the auth layer
 //! strips or passes on. The request gets [`ClientName`], also in its [`RequestRecord`], and, where the key
 //! does not reach everything, an [`Arc<ClientAccess>`](towergate_core::access::ClientAccess), which the intake
-//! layer enforces.
+//! layer enforces. Where the keys are those of several clients, an `Idempotency-Key` is replaced by one that belongs to the
+//! client: the same again for the same value, and another one for every other client.
+//!
+//! **Response.** It says in [`X_TOWERGATE_MODIFIED`] that the `Idempotency-Key` was replaced. Bodies are not touched.
 //!
 //! **Errors.** Without a right key: [`ErrorKind::Unauthorized`], saying what to send and nothing of
-//! what was sent; the inner service is not called. Responses and bodies are not touched. Nothing is
-//! held, so a drop of the future or of the body needs nothing done.
+//! what was sent; the inner service is not called. Nothing is held, so a drop of the future or of the body needs nothing
+//! done.
 //!
 //! **Cost.** Four credentials of a request are looked at, in the order of the places above, and each costs one
 //! SHA-256 digest and one lookup, whether there is 1 key or 100,000. What comes after the fourth is not looked at, and
@@ -49,21 +52,23 @@
 //! ```
 
 mod admit;
+mod idempotency;
 mod keys;
 
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 use towergate_core::{
     BoxError,
     context::{ClientName, RequestRecord},
+    headers::X_TOWERGATE_MODIFIED,
 };
 
 pub use self::keys::{ClientKey, ClientKeys, InvalidClientKeys};
@@ -92,6 +97,8 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         inner: Refusable<F>,
+        // The request has another `Idempotency-Key` than the client sent.
+        scoped: bool,
     }
 }
 
@@ -135,9 +142,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let mut scoped = false;
         if let Some(keys) = &self.keys {
             match admit(keys, request.headers_mut()) {
                 Ok(Client { name, access }) => {
+                    scoped = keys.are_of_several() && idempotency::scope(name, request.headers_mut());
                     let extensions = request.extensions_mut();
                     // Whatever turns it away from here on: it is known whose request it was.
                     RequestRecord::of(extensions).set_client(ClientName(name.clone()));
@@ -146,10 +155,10 @@ where
                         extensions.insert(Arc::clone(access));
                     }
                 }
-                Err(error) => return ResponseFuture { inner: Refusable::refused(error) },
+                Err(error) => return ResponseFuture { inner: Refusable::refused(error), scoped },
             }
         }
-        ResponseFuture { inner: Refusable::called(self.inner.call(request)) }
+        ResponseFuture { inner: Refusable::called(self.inner.call(request)), scoped }
     }
 }
 
@@ -163,6 +172,11 @@ where
     type Output = Result<Response<ResBody>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().inner.poll(cx)
+        let this = self.project();
+        let mut response = ready!(this.inner.poll(cx))?;
+        if *this.scoped {
+            response.headers_mut().append(X_TOWERGATE_MODIFIED, HeaderValue::from_static("idempotency-key"));
+        }
+        Poll::Ready(Ok(response))
     }
 }

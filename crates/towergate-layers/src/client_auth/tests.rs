@@ -270,3 +270,33 @@ proptest! {
         prop_assert!(cost(&keys(), &mut headers).0 <= MAX_CANDIDATES);
     }
 }
+
+#[tokio::test]
+async fn an_idempotency_key_is_the_clients_own_where_there_are_several_clients() {
+    let sent = async |keys: ClientKeys, client_key: &'static str, fields: &[(&'static str, &'static str)]| {
+        let seen = Mutex::new(None);
+        let service = ClientAuthLayer::new(keys).layer(service_fn(async |request: Request<()>| {
+            *seen.lock().unwrap() = request.headers().get("idempotency-key").cloned();
+            Ok::<_, Infallible>(Response::new(()))
+        }));
+        let mut request = Request::new(());
+        for (name, value) in fields.iter().chain(&[("api-key", client_key)]) {
+            request.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        let response = service.oneshot(request).await.unwrap();
+        let modified = response.headers().get(X_TOWERGATE_MODIFIED).is_some_and(|it| it == "idempotency-key");
+        (seen.into_inner().unwrap(), modified)
+    };
+    let chosen = [("idempotency-key", "k-1")];
+    let (alices, modified) = sent(keys(), "tg-alice", &chosen).await;
+    assert!(modified && alices.is_some());
+    assert_ne!(alices.as_ref().unwrap(), "k-1");
+    // The same client under another of its keys.
+    assert_eq!(sent(keys(), "tg-alice-2", &chosen).await, (alices.clone(), true));
+    assert_ne!(sent(keys(), "tg-bob", &chosen).await.0, alices);
+    assert_eq!(sent(keys(), "tg-bob", &[]).await, (None, false));
+
+    let one = ["tg-alice", "tg-alice-2"].map(|text| (Label::new("alice"), key(text)));
+    let one = ClientKeys::new(one).unwrap();
+    assert_eq!(sent(one, "tg-alice", &chosen).await, (Some(HeaderValue::from_static("k-1")), false));
+}
