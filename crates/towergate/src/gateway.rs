@@ -355,3 +355,6 @@ impl fmt::Debug for ResponseFuture {
         f.write_str("ResponseFuture")
     }
 }
+
+#[cfg(test)]
+mod tests;
