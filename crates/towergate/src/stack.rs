@@ -46,6 +46,33 @@ pub(crate) fn gateway(
     close: &Arc<CloseTunnels>,
 ) -> GatewayService {
     let protocol = settings.protocol.clone();
+    let stack = ServiceBuilder::new()
+        .layer(TunnelLayer::new(Arc::clone(close)))
+        .map_response(boxed)
+        .layer(RequestIdLayer::new())
+        .layer(TraceLayer::request())
+        .layer(MetricsLayer::request())
+        .layer(CatchPanicLayer::new(protocol.clone()))
+        .layer(RespondLayer::new(protocol).keep_alive(settings.stream_keep_alive))
+        .service(fallible(router, settings));
+    BoxCloneSyncService::new(stack)
+}
+
+/// The part of [`gateway`] that may fail. A function of its own, whose type says what is known of it: the compiler looks
+/// into every layer of a stack several times for each layer around it.
+fn fallible(
+    router: Router,
+    settings: &GatewayBuilder,
+) -> impl Service<
+    Request<Body>,
+    Response = Response<impl http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static>,
+    Error = BoxError,
+    Future: Send + 'static,
+> + Clone
++ Send
++ Sync
++ 'static {
+    let protocol = settings.protocol.clone();
     let client_auth = match &settings.client_keys {
         Some(keys) => ClientAuthLayer::new(keys.clone()),
         None => ClientAuthLayer::off(),
@@ -55,21 +82,13 @@ pub(crate) fn gateway(
         .max_body(settings.max_body)
         .max_upload(settings.max_upload)
         .memory(settings.memory.clone());
-    let stack = ServiceBuilder::new()
-        .layer(TunnelLayer::new(Arc::clone(close)))
-        .map_response(boxed)
-        .layer(RequestIdLayer::new())
-        .layer(TraceLayer::request())
-        .layer(MetricsLayer::request())
-        .layer(CatchPanicLayer::new(protocol.clone()))
-        .layer(RespondLayer::new(protocol.clone()).keep_alive(settings.stream_keep_alive))
+    ServiceBuilder::new()
         .layer(CatchPanicLayer::new(protocol))
         .layer(client_auth)
         .layer(limit)
         .layer(TotalTimeoutLayer::new(&settings.timeouts).patience_headers(PATIENCE))
         .layer(intake)
-        .service(router);
-    BoxCloneSyncService::new(stack)
+        .service(router)
 }
 
 /// What every attempt at one provider passes, outermost first; what is above the retries is passed
