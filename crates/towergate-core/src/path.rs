@@ -1,4 +1,6 @@
-//! Paths that would climb out of where they are put.
+//! Paths as the server behind them may read them: climbing out of where they are put, or written in another way.
+
+use std::borrow::Cow;
 
 /// Whether a path has a `.` or `..` segment, for any reader that percent-decodes it (RFC 3986, section
 /// 2.1), even more than once, takes a backslash for a slash, or cuts path parameters (`;x`) off a
@@ -20,6 +22,36 @@ pub fn climbs(path: &str) -> bool {
     } else {
         has_dot_segment(path.as_bytes())
     }
+}
+
+/// The path as a server reads it that percent-decodes it, even more than once, takes a backslash for a slash and
+/// several slashes for one, cuts path parameters (`;x`) off each segment, and drops a slash at the end. Borrowed where
+/// there is nothing to do.
+///
+/// A route is looked up with it; what goes upstream is the path as it came.
+///
+/// ```
+/// use towergate_core::path::normalize;
+///
+/// assert_eq!(normalize("//chat%2Fcompletions;x/"), "/chat/completions");
+/// assert_eq!(normalize("/models/gpt-4.1"), "/models/gpt-4.1");
+/// ```
+#[must_use]
+pub fn normalize(path: &str) -> Cow<'_, str> {
+    let is_odd = path.contains(['%', ';', '\\']) || path.contains("//") || path.ends_with('/');
+    if !is_odd || path == "/" {
+        return path.into();
+    }
+    let decoded = decode(path.as_bytes());
+    let mut normal = Vec::with_capacity(decoded.len());
+    for segment in decoded.split(|byte| matches!(byte, b'/' | b'\\')) {
+        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+        if !name.is_empty() {
+            normal.push(b'/');
+            normal.extend_from_slice(name);
+        }
+    }
+    if normal.is_empty() { "/".into() } else { String::from_utf8_lossy(&normal).into_owned().into() }
 }
 
 fn has_dot_segment(path: &[u8]) -> bool {
@@ -98,6 +130,26 @@ mod tests {
         assert!(climbs(&format!("/v1/{path}")));
     }
 
+    #[test]
+    fn a_path_has_one_normal_form() {
+        for (path, normal) in [
+            ("/chat%2Fcompletions", "/chat/completions"),
+            ("/chat%252Fcompletions", "/chat/completions"),
+            ("//chat///completions", "/chat/completions"),
+            ("/chat\\completions/", "/chat/completions"),
+            ("/chat/completions;a=b/;c", "/chat/completions"),
+            ("/%63hat%5ccompletions%3Bx", "/chat/completions"),
+            ("/", "/"),
+            ("//", "/"),
+            ("/models/100%", "/models/100%"),
+        ] {
+            assert_eq!(normalize(path), normal, "{path}");
+        }
+        for path in ["/models/gpt-4.1", "/", "", "*", "/Models/a:b@c"] {
+            assert!(matches!(normalize(path), Cow::Borrowed(same) if same == path), "{path}");
+        }
+    }
+
     /// As a chain of servers would: round after round, each from the left.
     fn in_rounds(text: &[u8]) -> bool {
         let mut at = 0;
@@ -134,8 +186,17 @@ mod tests {
         }
 
         #[test]
+        fn what_is_normal_stays(path in ".{0,40}", odd in "(/|%|2|5|f|c|\\\\|;|%2f|%3b){0,24}") {
+            for path in [format!("/{path}"), format!("/{odd}")] {
+                let normal = normalize(&path);
+                prop_assert_eq!(normalize(&normal), &*normal, "{}", path);
+            }
+        }
+
+        #[test]
         fn any_text_is_answered(path in ".{0,200}") {
             let _ = climbs(&path);
+            let _ = normalize(&path);
         }
     }
 }

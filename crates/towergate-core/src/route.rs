@@ -31,10 +31,41 @@ pub struct Route {
 /// How a request body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reads {
-    /// Collected once, under a limit, and read shallowly.
+    /// As JSON: collected once, under a limit, and read shallowly.
     Json,
-    /// Streamed through untouched; so is a body on a `Json` route whose content type is not JSON.
+    /// As a form (`multipart/form-data`), which is read as it streams through.
+    Form,
+    /// As one or the other; the content type decides.
+    JsonOrForm,
+    /// Not at all: it streams through untouched.
     Nothing,
+}
+
+// === impl Route, Reads ===
+
+impl Route {
+    /// The template of the row that stands for every path that no other row matches.
+    pub const UNKNOWN: &'static str = "/{rest}";
+
+    /// Whether it is an endpoint that is known, and not merely some path below the base path.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.template != Self::UNKNOWN
+    }
+}
+
+impl Reads {
+    /// Whether JSON is read. A body of another content type streams through.
+    #[must_use]
+    pub fn json(self) -> bool {
+        matches!(self, Self::Json | Self::JsonOrForm)
+    }
+
+    /// Whether a form is expected.
+    #[must_use]
+    pub fn form(self) -> bool {
+        matches!(self, Self::Form | Self::JsonOrForm)
+    }
 }
 
 /// Where a request names its model.

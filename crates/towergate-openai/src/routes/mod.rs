@@ -5,9 +5,13 @@
 //! row, [`OTHER`], and goes upstream as it came.
 //!
 //! Matching takes the family by its first segment, then walks path and templates side by side. It
-//! allocates nothing, decodes no percent-encoding, and knows the method: `POST /chat/completions`
-//! asks a model, `GET /chat/completions` lists what was stored. `HEAD` has no rows, since its
+//! knows the method: `POST /chat/completions` asks a model, `GET /chat/completions` lists what was stored. `PUT` and
+//! `PATCH` have the rows of `POST`, as there are servers that do not tell them apart. `HEAD` has no rows, since its
 //! answers have no body that could be read.
+//!
+//! A path that the server behind the gateway may read as that of a row is of that row: percent-encoded, with doubled
+//! slashes or one at the end, with path parameters ([`normalize`]), or in another case. It goes
+//! upstream as it came. Nothing is allocated for a path that is written as it should be.
 //!
 //! ```
 //! use http::Method;
@@ -23,15 +27,19 @@
 
 mod table;
 
-use std::{collections::HashMap, ops::Range, sync::LazyLock};
+use std::{borrow::Cow, collections::HashMap, ops::Range, sync::LazyLock};
 
 use http::Method;
-use towergate_core::Route;
+use towergate_core::{Route, path::normalize};
 
 use self::table::{OTHER_INDEX, TABLE, VERBS};
 
 /// The base path of OpenAI's API; templates are below it.
 pub const BASE_PATH: &str = "/v1";
+
+/// The template of an endpoint that OpenAI does not have: of the prompts that are stored at a provider, and made elsewhere.
+/// A client's key reaches them with it.
+pub const PROMPTS: &str = "/prompts/{id}";
 
 /// The row of everything unknown: not read, not held, and only under the base path.
 pub static OTHER: &Route = &TABLE[OTHER_INDEX];
@@ -45,7 +53,12 @@ pub fn all() -> &'static [Route] {
 /// The row of a request. `path` is below the base path, begins with `/` and has no query.
 #[must_use]
 pub fn find(method: &Method, path: &str) -> &'static Route {
-    find_known(method, path).unwrap_or(OTHER)
+    let normal = normalize(path);
+    find_known(method, &normal)
+        .or_else(|| find_known(method, &normal.to_ascii_lowercase()))
+        // An id may hold what a path is not expected to.
+        .or_else(|| matches!(normal, Cow::Owned(_)).then(|| find_known(method, path)).flatten())
+        .unwrap_or(OTHER)
 }
 
 /// The methods that rows know.
@@ -71,7 +84,7 @@ static FAMILIES: LazyLock<HashMap<&'static str, Range<usize>>> = LazyLock::new(|
 fn find_known(method: &Method, path: &str) -> Option<&'static Route> {
     let verb = match *method {
         Method::GET => Some(Verb::Get),
-        Method::POST => Some(Verb::Post),
+        Method::POST | Method::PUT | Method::PATCH => Some(Verb::Post),
         Method::DELETE => Some(Verb::Delete),
         _ => None,
     };

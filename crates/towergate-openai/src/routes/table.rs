@@ -35,12 +35,25 @@ const fn row(verb: Verb, name: &'static str, template: &'static str) -> Row {
     Row { verb, route }
 }
 
-/// As [`row`], for a `POST` with a JSON body (those with multipart as well: the content type
-/// decides).
+/// As [`row`], for a `POST` with a JSON body.
 const fn json(name: &'static str, template: &'static str) -> Row {
     let mut json = row(Post, name, template);
     json.route.reads = Reads::Json;
     json
+}
+
+/// As [`row`], for a `POST` with a form in which a model is named.
+const fn form(name: &'static str, template: &'static str) -> Row {
+    let mut form = row(Post, name, template);
+    form.route.reads = Reads::Form;
+    form
+}
+
+/// As [`json`], for one that takes a form as well.
+const fn json_or_form(name: &'static str, template: &'static str) -> Row {
+    let mut either = row(Post, name, template);
+    either.route.reads = Reads::JsonOrForm;
+    either
 }
 
 impl Row {
@@ -135,8 +148,8 @@ const SPECS: &[Row] = &[
     json("embeddings", "/embeddings").with_model().stateless(),
     json("moderations", "/moderations").stateless(),
     json("audio.speech", "/audio/speech").with_model().generates().unheld().stateless(),
-    row(Post, "audio.transcriptions", "/audio/transcriptions").generates().unheld().stateless(),
-    row(Post, "audio.translations", "/audio/translations").generates().unheld().stateless(),
+    form("audio.transcriptions", "/audio/transcriptions").generates().unheld().stateless(),
+    form("audio.translations", "/audio/translations").generates().unheld().stateless(),
     row(Post, "audio.voices", "/audio/voices"),
     row(Post, "audio.voice_consents.create", "/audio/voice_consents"),
     row(Get, "audio.voice_consents.list", "/audio/voice_consents"),
@@ -144,8 +157,8 @@ const SPECS: &[Row] = &[
     json("audio.voice_consents.update", "/audio/voice_consents/{id}"),
     row(Delete, "audio.voice_consents.delete", "/audio/voice_consents/{id}"),
     json("images.generations", "/images/generations").generates().unheld().stateless(),
-    json("images.edits", "/images/edits").generates().unheld().stateless(),
-    row(Post, "images.variations", "/images/variations").generates().unheld().stateless(),
+    json_or_form("images.edits", "/images/edits").generates().unheld().stateless(),
+    form("images.variations", "/images/variations").generates().unheld().stateless(),
     row(Get, "models.list", "/models").stateless(),
     row(Get, "models.get", "/models/{id}").stateless(),
     row(Delete, "models.delete", "/models/{id}"),
@@ -198,7 +211,7 @@ const SPECS: &[Row] = &[
     row(Get, "containers.list", "/containers"),
     row(Get, "containers.get", "/containers/{id}"),
     row(Delete, "containers.delete", "/containers/{id}"),
-    json("containers.files.create", "/containers/{id}/files"),
+    json_or_form("containers.files.create", "/containers/{id}/files"),
     row(Get, "containers.files.list", "/containers/{id}/files"),
     row(Get, "containers.files.get", "/containers/{id}/files/{file}"),
     row(Delete, "containers.files.delete", "/containers/{id}/files/{file}"),
@@ -215,13 +228,13 @@ const SPECS: &[Row] = &[
     row(Delete, "evals.runs.delete", "/evals/{id}/runs/{run}"),
     row(Get, "evals.runs.output_items.list", "/evals/{id}/runs/{run}/output_items"),
     row(Get, "evals.runs.output_items.get", "/evals/{id}/runs/{run}/output_items/{item}"),
-    json("skills.create", "/skills"),
+    json_or_form("skills.create", "/skills"),
     row(Get, "skills.list", "/skills"),
     row(Get, "skills.get", "/skills/{id}"),
     json("skills.update", "/skills/{id}"),
     row(Delete, "skills.delete", "/skills/{id}"),
     row(Get, "skills.content", "/skills/{id}/content").unheld(),
-    json("skills.versions.create", "/skills/{id}/versions"),
+    json_or_form("skills.versions.create", "/skills/{id}/versions"),
     row(Get, "skills.versions.list", "/skills/{id}/versions"),
     row(Get, "skills.versions.get", "/skills/{id}/versions/{version}"),
     row(Delete, "skills.versions.delete", "/skills/{id}/versions/{version}"),
@@ -243,15 +256,15 @@ const SPECS: &[Row] = &[
     row(Delete, "chatkit.threads.delete", "/chatkit/threads/{id}"),
     row(Get, "chatkit.threads.items", "/chatkit/threads/{id}/items"),
     row(Post, "content_provenance_checks", "/content_provenance_checks"),
-    json("videos.create", "/videos"),
+    json_or_form("videos.create", "/videos"),
     row(Get, "videos.list", "/videos"),
-    json("videos.edits", "/videos/edits"),
-    json("videos.extensions", "/videos/extensions"),
-    json("videos.characters.create", "/videos/characters"),
+    json_or_form("videos.edits", "/videos/edits"),
+    json_or_form("videos.extensions", "/videos/extensions"),
+    json_or_form("videos.characters.create", "/videos/characters"),
     row(Get, "videos.characters.get", "/videos/characters/{id}"),
     row(Get, "videos.get", "/videos/{id}"),
     row(Delete, "videos.delete", "/videos/{id}"),
-    json("videos.remix", "/videos/{id}/remix"),
+    json_or_form("videos.remix", "/videos/{id}/remix"),
     row(Get, "videos.content", "/videos/{id}/content").unheld(),
     json("assistants.create", "/assistants"),
     row(Get, "assistants.list", "/assistants"),

@@ -47,8 +47,12 @@ fn the_method_decides() {
     assert_eq!(name("POST", "/chat/completions"), "chat.completions");
     assert_eq!(name("GET", "/chat/completions"), "chat.completions.list");
     assert_eq!(name("GET", "/responses"), "responses.connect");
-    for method in ["HEAD", "PATCH", "OPTIONS", "BREW"] {
+    for method in ["HEAD", "OPTIONS", "BREW"] {
         assert_eq!(name(method, "/chat/completions"), "other");
+    }
+    for method in ["PUT", "PATCH"] {
+        assert_eq!(name(method, "/chat/completions"), "chat.completions");
+        assert_eq!(name(method, "/files/f"), "other");
     }
     assert_eq!(name("PATCH", "/organization/users/u"), "organization");
 }
@@ -67,11 +71,32 @@ fn a_namespaced_model_is_a_model() {
 }
 
 #[test]
+fn a_path_is_of_the_row_that_a_server_may_read_it_as() {
+    for path in [
+        "/chat/completions/",
+        "//chat//completions",
+        "/chat%2Fcompletions",
+        "/chat%252fcompletions",
+        "/%63hat/completions",
+        "/chat/completions;v=1",
+        "/chat;v=1/completions",
+        "/chat\\completions",
+        "/Chat/COMPLETIONS",
+        "/CHAT%2FCompletions/",
+    ] {
+        assert_eq!(name("POST", path), "chat.completions", "{path}");
+    }
+    assert_eq!(name("GET", "/models/"), "models.list");
+    assert_eq!(name("GET", "/files/a%2Fcontent"), "files.content");
+    assert_eq!(name("GET", "/Files/file-ABC"), "files.get");
+    // What no server reads as a row's path may still be an odd id.
+    assert_eq!(name("DELETE", "/files/a%2Fb"), "files.delete");
+}
+
+#[test]
 fn what_is_only_similar_is_unknown() {
-    for path in
-        ["", "/", "/chat", "/chat/completions/", "//chat/completions", "/Chat/completions", "/models/"]
-    {
-        assert_eq!(name("GET", path), "other", "{path}");
+    for path in ["", "/", "/chat", "/chat/completions%00", "/chat/completions%20", "/chat/completions%3F"] {
+        assert_eq!(name("POST", path), "other", "{path}");
     }
     assert_eq!(name("POST", "/chat/completionsx"), "other");
 }
@@ -86,6 +111,11 @@ fn flags_say_what_the_gateway_relies_on() {
         if route.requires_model {
             assert_eq!(route.reads, Reads::Json);
         }
+        // A key that is restricted to models reaches what is stateless: nothing of that may run a model unread.
+        if route.stateless && route.generates {
+            assert_ne!(route.reads, Reads::Nothing, "{}", route.name);
+        }
+        assert_eq!(route.is_known(), route.name != "other");
         let binary = route.name.ends_with(".content") || route.name == "audio.speech";
         assert!(!(binary && route.holds_answer), "{}", route.name);
     }
