@@ -3,16 +3,19 @@
 //! The layers know HTTP and nothing of OpenAI. What is the provider's own (its routes, its request
 //! fields, its error envelope, what its error codes mean) comes in through these.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
-use crate::{Class, Error, Facts, Route};
+use crate::{Class, Error, Facts, Route, access::ClientAccess};
 
 /// The route table.
 pub trait Routes: Send + Sync + 'static {
     /// The row that a request matches; never fails: what is unknown has a row of its own.
     ///
-    /// `path` is below the base path and begins with `/`.
+    /// `path` is below the base path and begins with `/`. It is as the client wrote it; a path that the server behind the
+    /// gateway may read as that of a known row ([`normalize`](crate::path::normalize)) is of that row.
     fn route(&self, method: &Method, path: &str) -> &'static Route;
 
     /// The base path, without a trailing slash: `/v1`.
@@ -44,19 +47,64 @@ pub trait ReadRequest: Send + Sync + 'static {
     }
 
     /// A reader for a body that streams through, where facts are to be found in it: a form. By default none.
-    fn read_form(&self, _route: &'static Route, _headers: &HeaderMap) -> Option<Box<dyn ReadForm>> {
-        None
-    }
-}
-
-/// Reads a body as it streams through, without keeping it.
-pub trait ReadForm: Send {
-    /// Takes the next bytes.
+    ///
+    /// `access` is what the client's key reaches, where that is not everything. Where it is
+    /// [certain models](ClientAccess::restricts_models), the reader refuses each form that two readers could understand
+    /// differently.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::BadRequest`](crate::ErrorKind::BadRequest) where what is read stands in it twice.
+    /// [`ErrorKind::BadRequest`](crate::ErrorKind::BadRequest) where that shows in the headers already.
+    fn read_form(
+        &self,
+        _route: &'static Route,
+        _headers: &HeaderMap,
+        _access: Option<&Arc<ClientAccess>>,
+    ) -> Result<Option<Box<dyn ReadForm>>, Error> {
+        Ok(None)
+    }
+
+    /// Whether a client whose key does not reach everything may send what the head of its request says. Asked before the
+    /// body is read. By default it may.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) where a model is named that the key does not reach.
+    fn check_head(&self, _access: &ClientAccess, _route: &'static Route, _uri: &Uri) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether a client whose key does not reach everything may send a collected body that was [read](Self::read): every
+    /// model that it names beside the one that was read, and what it refers to that is kept upstream. By default it may.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden);
+    /// [`ErrorKind::BadRequest`](crate::ErrorKind::BadRequest) where two readers could understand the body differently.
+    fn check_body(&self, _access: &ClientAccess, _route: &'static Route, _body: &Bytes) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Reads a body as it streams through, without keeping it. What it costs is proportional to the bytes, in whatever
+/// pieces they come.
+pub trait ReadForm: Send {
+    /// Takes the next bytes, before they are passed on.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::BadRequest`](crate::ErrorKind::BadRequest) where what is read stands in it twice, and, where it is
+    /// read strictly, where two readers could understand it differently.
     fn read(&mut self, data: &[u8]) -> Result<(), Error>;
+
+    /// The body is over. By default nothing is made of that.
+    ///
+    /// # Errors
+    ///
+    /// As of [`read`](Self::read).
+    fn finish(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// What was found, once there is something, or once it is known that nothing will be.
     fn facts(&self) -> Option<Facts>;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use towergate_core::{
     Class, Error, Facts, Route,
+    access::ClientAccess,
     label::Labels,
     protocol::{Classify, ReadForm, ReadRequest, RenderError, Routes},
     route::{ModelIn, Reads},
@@ -127,12 +128,35 @@ impl ReadRequest for OpenAiProtocol {
         Ok(model.map_or(facts.clone(), |model| self.with_model(facts, &model, ModelIn::Query)))
     }
 
-    fn read_form(&self, route: &'static Route, headers: &HeaderMap) -> Option<Box<dyn ReadForm>> {
-        if !(route.generates || route.reads == Reads::Json) {
-            return None;
+    /// Where JSON is expected, a form is read all the same: which provider it is for is better found than guessed.
+    /// Strictly read is only one that is expected.
+    fn read_form(
+        &self,
+        route: &'static Route,
+        headers: &HeaderMap,
+        access: Option<&Arc<ClientAccess>>,
+    ) -> Result<Option<Box<dyn ReadForm>>, Error> {
+        let access = access.filter(|access| access.restricts_models());
+        let form = match access {
+            Some(_) if route.reads.form() => Form::strict(headers)?,
+            None if route.reads != Reads::Nothing => Form::new(headers),
+            _ => None,
+        };
+        let access = access.cloned();
+        Ok(form.map(|form| Box::new(FormFacts { form, route, protocol: self.clone(), access }) as _))
+    }
+
+    fn check_head(&self, access: &ClientAccess, route: &'static Route, uri: &Uri) -> Result<(), Error> {
+        request::check_query(access, uri)?;
+        if route.name == "realtime.calls.create" {
+            // Its session is in a part of a form, or in nothing but the query.
+            return access.check_no_model();
         }
-        let form = Form::new(headers)?;
-        Some(Box::new(FormFacts { form, route, protocol: self.clone() }))
+        Ok(())
+    }
+
+    fn check_body(&self, access: &ClientAccess, route: &'static Route, body: &Bytes) -> Result<(), Error> {
+        request::check_body(access, route, body)
     }
 }
 
@@ -141,11 +165,23 @@ struct FormFacts {
     form: Form,
     route: &'static Route,
     protocol: OpenAiProtocol,
+    /// Of a key that is restricted to models.
+    access: Option<Arc<ClientAccess>>,
 }
 
 impl ReadForm for FormFacts {
     fn read(&mut self, data: &[u8]) -> Result<(), Error> {
         self.form.read(data)
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        self.form.finish()?;
+        match &self.access {
+            Some(access) if request::runs_model(self.route) && self.form.model().is_none() => {
+                access.check_no_model()
+            }
+            _ => Ok(()),
+        }
     }
 
     fn facts(&self) -> Option<Facts> {

@@ -5,4 +5,5 @@ mod failover;
 mod keys;
 mod load;
 mod names;
+mod restricted;
 mod scenarios;

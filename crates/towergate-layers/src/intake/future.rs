@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, header::CONTENT_LENGTH};
+use http::{Extensions, Request, header::CONTENT_LENGTH};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -118,21 +118,30 @@ impl<S: Service<Request<Body>>> Pending<S> {
             headers.remove(CONTENT_LENGTH);
         }
         let facts = protocol.read(self.route, &body)?;
-        self.call(facts, body.into())
+        self.understand(facts)?;
+        if let Some(access) = self.request.extensions().get::<Arc<ClientAccess>>() {
+            protocol.check_body(access, self.route, &body)?;
+        }
+        Ok(self.call(body.into()))
     }
 
-    fn peeked<P: ReadRequest>(self, peek: Peek, protocol: &P) -> Result<S::Future, Error> {
+    fn peeked<P: ReadRequest>(mut self, peek: Peek, protocol: &P) -> Result<S::Future, Error> {
         let facts = match peek.facts() {
             Some(facts) => facts,
             None => protocol.read_head(self.route, self.request.uri())?,
         };
-        self.call(facts, peek.into_body())
+        self.understand(facts)?;
+        let is_restricted = self.request.extensions().get::<Arc<ClientAccess>>().is_some();
+        Ok(self.call(peek.into_body(is_restricted)))
     }
 
-    fn call(mut self, facts: Facts, body: Body) -> Result<S::Future, Error> {
+    fn understand(&mut self, facts: Facts) -> Result<(), Error> {
         self.record.add_upstream_time(self.since.elapsed());
-        let request = understood(self.request, &self.record, facts)?;
-        Ok(self.service.call(request.map(|()| body)))
+        understood(self.request.extensions_mut(), &self.record, facts)
+    }
+
+    fn call(mut self, body: Body) -> S::Future {
+        self.service.call(self.request.map(|()| body))
     }
 }
 
@@ -141,17 +150,16 @@ fn says(header: &[u8], length: usize) -> bool {
 }
 
 /// Puts down what is known of a request, if its client may ask for that.
-pub(super) fn understood<B>(
-    mut request: Request<B>,
+pub(super) fn understood(
+    extensions: &mut Extensions,
     record: &RequestRecord,
     facts: Facts,
-) -> Result<Request<B>, Error> {
+) -> Result<(), Error> {
     let facts = Arc::new(facts);
     record.set_facts(Arc::clone(&facts));
-    let extensions = request.extensions_mut();
     if let Some(access) = extensions.get::<Arc<ClientAccess>>() {
         access.check_model(&facts, extensions.get::<Upgrade>().is_some())?;
     }
     extensions.insert::<Arc<Facts>>(facts);
-    Ok(request)
+    Ok(())
 }

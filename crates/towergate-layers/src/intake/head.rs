@@ -6,7 +6,7 @@ use http::{
     HeaderMap, Method, Request, Uri, Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
 };
-use towergate_core::{Error, ErrorKind, Route, context::Downstream, headers, protocol::Routes, route::Reads};
+use towergate_core::{Error, ErrorKind, Route, context::Downstream, headers, protocol::Routes};
 
 use super::path;
 
@@ -33,7 +33,8 @@ pub(super) fn find_route<P: Routes>(
     let (below, based) = path::below(path, base);
     if below.starts_with('/') {
         let route = protocol.route(method, below);
-        if based || route.bare {
+        // Without the base path there is one way to write it.
+        if based || (route.bare && towergate_core::path::normalize(below) == below) {
             return Ok(route);
         }
     }
@@ -96,17 +97,33 @@ fn is_from_a_server<B>(request: &Request<B>) -> bool {
     request.extensions().get::<Downstream>().is_some()
 }
 
-/// Whether the body is one to be collected and read.
-pub(super) fn is_read<B>(route: &Route, request: &Request<B>) -> bool {
-    route.reads == Reads::Json
+/// Whether the body is one to be collected and read. `strict` is asked of a client whose key is restricted to models: a
+/// reader that believed another charset, or another one of two content types, would read something else.
+pub(super) fn is_read<B>(route: &Route, request: &Request<B>, strict: bool) -> bool {
+    route.reads.json()
         && matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH)
         && is_json(request.headers())
         && !headers::is_encoded(request.headers())
+        && (!strict || is_plain(request.headers()))
 }
 
 /// A body that does not say what it is is JSON, on a route that reads JSON.
 fn is_json(fields: &HeaderMap) -> bool {
     !fields.contains_key(CONTENT_TYPE) || headers::is_json(headers::media_type(fields))
+}
+
+/// Whether there is at most one content type, in UTF-8.
+fn is_plain(fields: &HeaderMap) -> bool {
+    let mut types = fields.get_all(CONTENT_TYPE).iter();
+    let Some(one) = types.next() else { return true };
+    let Ok(one) = one.to_str() else { return false };
+    let is_utf8 = |parameter: &str| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = value.trim().trim_matches('"');
+        !name.to_ascii_lowercase().contains("charset")
+            || ["utf-8", "utf8", "us-ascii"].iter().any(|charset| value.eq_ignore_ascii_case(charset))
+    };
+    types.next().is_none() && one.split(';').skip(1).all(is_utf8)
 }
 
 /// The length of the body as the client, or the body itself, declares it.

@@ -13,9 +13,12 @@
 //! dropped. All other bodies, compressed JSON among them, stream through untouched and are only
 //! counted; of their trailers [those that no trailers may have](towergate_core::headers::strip_request_trailers), the
 //! caller's credentials first, are removed. A form the protocol reads along ([`ReadForm`](towergate_core::protocol::ReadForm)), and the
-//! request waits for what it finds until [64 KiB](IntakeLayer::PEEKED) have come.
+//! request waits for what it finds until [64 KiB](IntakeLayer::PEEKED) have come. Each piece of a form is read
+//! before it goes on: what the reader refuses goes no further, and neither does the end of the form.
 //!
-//! **Reads** on the request also [`Arc<ClientAccess>`](ClientAccess): what the client's key reaches.
+//! **Reads** on the request also [`Arc<ClientAccess>`](ClientAccess): what the client's key reaches. The body of a client
+//! that reaches certain models only is read in full where its endpoint's bodies are, or refused; so is a path of no known
+//! endpoint.
 //!
 //! **Writes** [`Arc<Facts>`](Facts) into the request's extensions, and the route, the facts and the
 //! client's name into the [`RequestRecord`]. A `Content-Length` that cannot be right (beside
@@ -33,7 +36,8 @@
 //! | a path that is neither below the base path nor a bare one of the table | [`NotFound`](towergate_core::ErrorKind::NotFound) |
 //! | a body over its limit, declared or sent | [`PayloadTooLarge`](towergate_core::ErrorKind::PayloadTooLarge) |
 //! | a body for which no memory is left, over all requests | [`Overloaded`](towergate_core::ErrorKind::Overloaded) |
-//! | an endpoint or a model that the client's key does not reach ([`ClientAccess`]) | [`Forbidden`](towergate_core::ErrorKind::Forbidden) |
+//! | an endpoint, a model or something stored that the client's key does not reach ([`ClientAccess`]) | [`Forbidden`](towergate_core::ErrorKind::Forbidden) |
+//! | of a client that reaches certain models only, a body in which they cannot be looked for | `Forbidden` |
 //! | a body that the protocol cannot read ([`ReadRequest::read`]) | what it says |
 //! | a client that goes away while it uploads | [`ClientGone`](towergate_core::ErrorKind::ClientGone) |
 //!
@@ -278,15 +282,19 @@ where
             record.set_client(client.clone());
         }
 
-        let access = request.extensions().get::<Arc<ClientAccess>>();
-        access.map_or(Ok(()), |access| access.check_route(route))?;
+        let access = request.extensions().get::<Arc<ClientAccess>>().cloned();
+        if let Some(access) = &access {
+            access.check_route(route)?;
+            self.protocol.check_head(access, route, request.uri())?;
+        }
+        let strict = access.as_ref().is_some_and(|access| access.restricts_models());
 
         if request.headers().contains_key(TRANSFER_ENCODING) {
             // RFC 9112, section 6.3: the length is then not to be believed.
             request.headers_mut().remove(CONTENT_LENGTH);
         }
         let declared = head::declared_length(&request);
-        if head::is_read(route, &request) {
+        if head::is_read(route, &request, strict) {
             if declared.is_some_and(|length| length > self.limits.max_body as u64) {
                 return Err(self.limits.body_too_large());
             }
@@ -300,7 +308,7 @@ where
             return Err(self.limits.upload_too_large());
         }
         let limits = &self.limits;
-        let request = request.map(|body| {
+        let mut request = request.map(|body| {
             let body = Body::new(body);
             match body.as_bytes() {
                 _ if body.is_end_stream() => Body::empty(),
@@ -308,14 +316,17 @@ where
                 _ => Body::new(Upload::new(body, limits.max_upload, limits.upload_too_large())),
             }
         });
-        if let Some(form) = self.protocol.read_form(route, request.headers()) {
+        if let Some(form) = self.protocol.read_form(route, request.headers(), access.as_ref())? {
             let (parts, body) = request.into_parts();
-            let peek = Peek::new(body, form, &self.limits);
+            let peek = Peek::new(body, form, declared, &self.limits);
             let pending = self.pending(Request::from_parts(parts, ()), record, route);
             return Ok(State::Peeking { peek, pending });
         }
+        if let Some(access) = access.filter(|_| !http_body::Body::is_end_stream(request.body())) {
+            access.check_unread(route)?;
+        }
         let facts = self.protocol.read_head(route, request.uri())?;
-        let request = understood(request, &record, facts)?;
+        understood(request.extensions_mut(), &record, facts)?;
         Ok(State::Called { future: self.inner.call(request) })
     }
 

@@ -22,6 +22,9 @@ pub(super) struct Peek {
     /// What was read ahead.
     ahead: VecDeque<Frame<Bytes>>,
     length: usize,
+    /// How many bytes came, and how many there are to be where that is known: whoever sends them on does not ask for more.
+    received: u64,
+    declared: Option<u64>,
     reservation: Option<Reservation>,
     rest: Body,
     form: Option<Box<dyn ReadForm>>,
@@ -31,16 +34,27 @@ pub(super) struct Peek {
 // === impl Peek ===
 
 impl Peek {
-    pub(super) fn new(rest: Body, form: Box<dyn ReadForm>, limits: &Limits) -> Self {
-        let reservation = Some(limits.memory.reservation());
-        Self { ahead: VecDeque::new(), length: 0, reservation, rest, form: Some(form), failed: false }
+    pub(super) fn new(rest: Body, form: Box<dyn ReadForm>, declared: Option<u64>, limits: &Limits) -> Self {
+        Self {
+            ahead: VecDeque::new(),
+            length: 0,
+            received: 0,
+            declared,
+            reservation: Some(limits.memory.reservation()),
+            rest,
+            form: Some(form),
+            failed: false,
+        }
     }
 
     /// Ready once it is known what there is to be known, or enough was read.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, limits: &Limits) -> Poll<Result<(), BoxError>> {
         while self.facts().is_none() && self.length < IntakeLayer::<()>::PEEKED {
             let frame = match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
-                None => break,
+                None => {
+                    self.finish()?;
+                    break;
+                }
                 Some(Err(error)) => return Poll::Ready(Err(limits.read_error(error))),
                 Some(Ok(frame)) => frame,
             };
@@ -65,18 +79,30 @@ impl Peek {
         self.form.as_ref().and_then(|form| form.facts())
     }
 
-    /// The whole form. Where nothing was found there is nothing to be found twice.
-    pub(super) fn into_body(mut self) -> Body {
-        if self.facts().is_none_or(|facts| facts.model.is_none()) {
+    /// The whole form. Where nothing was found there is nothing to be found twice: it is read along only where it is the
+    /// form of a client that does not reach everything.
+    pub(super) fn into_body(mut self, is_restricted: bool) -> Body {
+        if !is_restricted && self.facts().is_none_or(|facts| facts.model.is_none()) {
             self.form = None;
         }
         Body::new(self)
     }
 
     fn read(&mut self, frame: &Frame<Bytes>) -> Result<(), BoxError> {
-        match (&mut self.form, frame.data_ref()) {
-            (Some(form), Some(data)) => Ok(form.read(data)?),
-            _ => Ok(()),
+        if let (Some(form), Some(data)) = (&mut self.form, frame.data_ref()) {
+            form.read(data)?;
+            self.received += data.len() as u64;
+        }
+        if self.rest.is_end_stream() || self.declared == Some(self.received) {
+            self.finish()?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), BoxError> {
+        match &mut self.form {
+            Some(form) => Ok(form.finish()?),
+            None => Ok(()),
         }
     }
 }
@@ -97,10 +123,12 @@ impl http_body::Body for Peek {
             return Poll::Ready(Some(Ok(frame)));
         }
         self.reservation = None;
-        let Some(frame) = ready!(Pin::new(&mut self.rest).poll_frame(cx)) else { return Poll::Ready(None) };
-        let read = frame.and_then(|frame| self.read(&frame).map(|()| frame));
-        self.failed = read.is_err();
-        Poll::Ready(Some(read))
+        let read = match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
+            None => self.finish().err().map(Err),
+            Some(frame) => Some(frame.and_then(|frame| self.read(&frame).map(|()| frame))),
+        };
+        self.failed = matches!(read, Some(Err(_)));
+        Poll::Ready(read)
     }
 
     fn is_end_stream(&self) -> bool {

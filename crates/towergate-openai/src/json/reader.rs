@@ -8,7 +8,7 @@ use super::{
 };
 
 /// A place in a document.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,

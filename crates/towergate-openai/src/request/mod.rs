@@ -10,7 +10,12 @@
 //! Refused is only what cannot be a request: what is not JSON, not an object (or nothing, where no
 //! model is run), lacks a `model` that the route requires, or has one that is no string; and a
 //! duplicate of a key that is read (escapes decoded), since the reader behind us could take the
-//! other one. Upstream is the judge of all else: other types, unknown keys, deep nesting.
+//! other one. For the same reason a key is refused that is `model` but for case: a server in Go reads it as that. (The
+//! other keys decide nothing that such a server could be misled about, and pass.) Upstream is the judge of all else: other
+//! types, unknown keys, deep nesting.
+//!
+//! What a request reaches beside its model is looked at where the client's key does not reach everything
+//! ([`check_body`], [`check_query`]).
 //!
 //! ```
 //! use towergate_openai::{request, routes};
@@ -28,7 +33,9 @@
 
 mod form;
 mod models;
+mod names;
 mod query;
+mod reach;
 mod replace;
 mod splice;
 
@@ -40,6 +47,7 @@ pub use self::{
     form::Form,
     models::{MODELS, is_known_to_think},
     query::{query_model, set_query_model},
+    reach::{check_body, check_query, runs_model},
     replace::replace,
     splice::{include_usage, set_model},
 };
@@ -87,7 +95,7 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
         }
     }
     let mut request = Request::default();
-    let mut model = None;
+    let (mut model, mut look_alike) = (None, None);
     let mut seen = Seen::default();
     let is_response = route.name.starts_with("responses");
     let is_completion = route.name == "completions";
@@ -98,6 +106,10 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
                 b"model" => {
                     seen.once("model");
                     model = Some(value.skip()?);
+                }
+                key if key.eq_ignore_ascii_case(b"model") => {
+                    look_alike = Some(String::from_utf8_lossy(key).into_owned());
+                    value.skip()?;
                 }
                 b"stream" => {
                     seen.once("stream");
@@ -165,6 +177,14 @@ pub fn read<'a>(route: &Route, body: &'a [u8]) -> Result<Request<'a>, Error> {
     if let Some(key) = seen.twice {
         let message = format!("the request body has the key {key:?} twice");
         return Err(Error::new(ErrorKind::BadRequest, message).with_code("duplicate_key").with_param(key));
+    }
+    if let Some(key) = look_alike {
+        let message = format!(
+            "the request body has the key {key:?}, which some servers read as \"model\", and others do not"
+        );
+        return Err(Error::new(ErrorKind::BadRequest, message)
+            .with_code("ambiguous_key")
+            .with_param("model"));
     }
     request.choices = match (n, prompts) {
         (None, None) => None,

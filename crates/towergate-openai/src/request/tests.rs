@@ -60,6 +60,25 @@ fn a_duplicate_is_refused_with_escapes_decoded() {
 }
 
 #[test]
+fn a_key_that_is_model_but_for_case_is_refused() {
+    for body in [
+        r#"{"model":"a","Model":"b"}"#,
+        r#"{"MODEL":"b","model":"a"}"#,
+        r#"{"mOd\u0065l":"b"}"#,
+        r#"{"Model":null}"#,
+    ] {
+        for path in ["/chat/completions", "/responses", "/images/generations", "/threads", "/evals"] {
+            let refused = read(route(path), body.as_bytes()).unwrap_err();
+            assert_eq!((refused.kind(), refused.code()), (ErrorKind::BadRequest, "ambiguous_key"), "{body}");
+            assert!(refused.to_string().contains("which some servers read as \"model\""), "{refused}");
+        }
+    }
+    // What it says decides nothing here, and a server in Go obeys it.
+    let lenient = read(chat(), br#"{"model":"a","Stream":true,"x":{"Model":"b"},"models":["b"]}"#).unwrap();
+    assert_eq!((lenient.model.as_deref(), lenient.stream), (Some("a"), false));
+}
+
+#[test]
 fn a_model_is_asked_for_only_where_it_is_required() {
     let missing = ("missing_required_parameter".to_owned(), Some("model".to_owned()));
     assert_eq!(refused("{}"), missing);

@@ -123,7 +123,7 @@ fn an_endpoint_that_lets_nothing_in_is_found() {
             "providers: {{a: {{type: ollama}}}}\nclient_keys:\n  me: {{key: x, allowed_endpoints: [{endpoints}]}}\n"
         )
     };
-    parse(&text("/v1, /files, v1/batches/*, '/v1/files/{id}/content', /"));
+    parse(&text("/v1, /files, /v1/prompts, v1/batches/*, '/v1/files/{id}/content', /"));
     let found = errors(&text("/v1/files, /v1/embeding, https://host/v1"));
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(

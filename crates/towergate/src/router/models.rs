@@ -51,7 +51,12 @@ pub(super) fn asks(table: &Table, request: &Request<Body>) -> Result<Asks, Error
     match facts.route.name {
         "models.list" => {}
         "models.get" => {
-            let Some(name) = listing::named_by(request.uri().path()) else { return Ok(Asks::Other) };
+            let Some(name) = listing::named_by(request.uri().path()) else {
+                return match access {
+                    Some(access) => access.check_no_model().map(|()| Asks::Other),
+                    None => Ok(Asks::Other),
+                };
+            };
             if access.is_some_and(|access| !access.allows_model(&name)) {
                 return Err(unknown_model(&name));
             }

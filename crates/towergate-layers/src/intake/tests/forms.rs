@@ -3,11 +3,18 @@ use http_body_util::StreamBody;
 use super::*;
 
 /// A form in which the model is whatever digit comes first; a second one is refused. After a dot no more is
-/// read.
+/// read. A strict one takes no question mark, and must end with a dot.
 #[derive(Debug, Default)]
 pub(super) struct Letters {
+    strict: bool,
     model: Option<String>,
     over: bool,
+}
+
+impl Letters {
+    pub(super) fn new(strict: bool) -> Self {
+        Self { strict, ..Self::default() }
+    }
 }
 
 impl ReadForm for Letters {
@@ -17,6 +24,16 @@ impl ReadForm for Letters {
             if byte.is_ascii_digit() && self.model.replace(char::from(*byte).into()).is_some() {
                 return Err(Error::new(ErrorKind::BadRequest, "twice"));
             }
+            if self.strict && *byte == b'?' {
+                return Err(Error::new(ErrorKind::BadRequest, "unclear").with_code("unclear"));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        if self.strict && !self.over {
+            return Err(Error::new(ErrorKind::BadRequest, "no end").with_code("no_end"));
         }
         Ok(())
     }

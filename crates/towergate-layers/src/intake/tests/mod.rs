@@ -4,7 +4,7 @@ mod forms;
 use std::{collections::VecDeque, convert::Infallible, io, pin::Pin};
 
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode, Uri,
     header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
 use http_body::{Frame, SizeHint};
@@ -16,8 +16,8 @@ use towergate_core::{ErrorKind, Facts, label::Label, protocol::ReadForm, route::
 use super::*;
 
 static CHAT: Route = row("chat", 0, Reads::Json, true);
-static FILES: Route = row("files", 1, Reads::Nothing, false);
-static OTHER: Route = row("other", 2, Reads::Nothing, false);
+static FILES: Route = row("files", 1, Reads::Form, false);
+static OTHER: Route = Route { template: Route::UNKNOWN, ..row("other", 2, Reads::Nothing, false) };
 
 const fn row(name: &'static str, index: usize, reads: Reads, bare: bool) -> Route {
     Route {
@@ -62,9 +62,24 @@ impl ReadRequest for Protocol {
         Ok(Facts { model: Some("read".into()), ..self.facts(route) })
     }
 
-    fn read_form(&self, _: &'static Route, headers: &HeaderMap) -> Option<Box<dyn ReadForm>> {
-        let form = forms::Letters::default();
-        headers.get(CONTENT_TYPE).is_some_and(|value| value == "letters").then(|| Box::new(form) as _)
+    fn read_form(
+        &self,
+        _: &'static Route,
+        headers: &HeaderMap,
+        access: Option<&Arc<ClientAccess>>,
+    ) -> Result<Option<Box<dyn ReadForm>>, Error> {
+        let form = forms::Letters::new(access.is_some());
+        let is_form = headers.get(CONTENT_TYPE).is_some_and(|value| value == "letters");
+        Ok(is_form.then(|| Box::new(form) as _))
+    }
+
+    fn check_head(&self, access: &ClientAccess, _: &'static Route, uri: &Uri) -> Result<(), Error> {
+        uri.query().map_or(Ok(()), |model| access.check_name(model))
+    }
+
+    fn check_body(&self, access: &ClientAccess, _: &'static Route, body: &Bytes) -> Result<(), Error> {
+        let other = body.strip_prefix(b"{other:").and_then(|rest| rest.strip_suffix(b"}"));
+        other.map_or(Ok(()), |other| access.check_name(&String::from_utf8_lossy(other)))
     }
 }
 

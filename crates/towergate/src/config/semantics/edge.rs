@@ -37,7 +37,9 @@ impl Check<'_> {
         for (client, key) in &self.config.file.client_keys {
             for (at, endpoint) in key.allowed_endpoints.iter().flatten().enumerate() {
                 let access = ClientAccess::all().allowed_endpoints([endpoint]);
-                if !routes::all().iter().any(|route| access.check_route(route).is_ok()) {
+                let is_known = routes::all().iter().any(|route| access.check_route(route).is_ok())
+                    || access.check_stored("prompt", routes::PROMPTS).is_ok();
+                if !is_known {
                     let path = format!("client_keys.{client}.allowed_endpoints[{at}]");
                     let message = format!(
                         "no endpoint is {endpoint:?} or below it; write it as /v1/files, or /v1 for all of them"

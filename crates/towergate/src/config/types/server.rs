@@ -64,9 +64,10 @@ pub struct ClientKeySection {
     /// Its SHA-256, as 64 hex digits, in place of the key.
     pub sha256: Option<String>,
     /// The models that it reaches, by the names that clients use. Default: all. With this alone, it reaches only
-    /// endpoints that run a model and keep nothing.
+    /// endpoints that run a model and keep nothing. Requests that servers could read differently are refused.
     pub allowed_models: Option<Vec<String>>,
-    /// The endpoints that it reaches, each with what is below it, such as /v1/files; /v1 is everything.
+    /// The endpoints that it reaches, each with what is below it, such as /v1/files; /v1 is everything. A request that
+    /// refers to something stored needs the endpoint that keeps it, such as /v1/conversations.
     pub allowed_endpoints: Option<Vec<String>>,
 }
 

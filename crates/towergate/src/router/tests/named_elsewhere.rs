@@ -17,7 +17,7 @@ fn transcription() -> Request<Body> {
     let mut request = Request::post("/audio/transcriptions")
         .header("content-type", "multipart/form-data; boundary=b")
         .header(CONTENT_LENGTH, FORM.len());
-    let mut form = protocol.read_form(route, request.headers_mut().unwrap()).unwrap();
+    let mut form = protocol.read_form(route, request.headers_mut().unwrap(), None).unwrap().unwrap();
     form.read(FORM.as_bytes()).unwrap();
     let pieces = FORM.as_bytes().chunks(50).map(|piece| Ok::<_, BoxError>(Frame::data(Bytes::from(piece))));
     let body = StreamBody::new(futures_util::stream::iter(pieces.collect::<Vec<_>>()));
