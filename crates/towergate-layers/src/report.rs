@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use towergate_core::{BoxError, Error, ErrorKind};
+use towergate_core::{BoxError, Clock, Error, ErrorKind};
 
 /// The causes of an error, for the log only, each after a colon.
 ///
@@ -14,7 +14,12 @@ impl<'a> Causes<'a> {
     pub(crate) fn of(error: &'a Error) -> Option<Self> {
         let told = matches!(
             error.kind(),
-            ErrorKind::Connect | ErrorKind::Connection | ErrorKind::Misconfigured | ErrorKind::Internal
+            ErrorKind::Connect
+                | ErrorKind::Connection
+                | ErrorKind::Truncated
+                | ErrorKind::Timeout(Clock::Connect)
+                | ErrorKind::Misconfigured
+                | ErrorKind::Internal
         );
         error.source().filter(|_| told).map(Self)
     }

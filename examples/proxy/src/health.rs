@@ -81,7 +81,11 @@ fn report(name: &str, health: &Health) -> Value {
         "state": if health.healthy { "healthy" } else { "down" },
         "latency_ms": u64::try_from(health.latency.as_millis()).unwrap_or(u64::MAX),
         "models_seen": health.healthy.then_some(health.models_seen),
-        "last_error": health.reason(),
+        "last_error": health.reason().map(|reason| match health.causes() {
+            // Whoever asks so is an operator.
+            Some(causes) => format!("{reason} ({causes})"),
+            None => reason,
+        }),
     })
 }
 

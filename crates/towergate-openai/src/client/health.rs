@@ -1,6 +1,7 @@
 //! Whether the API answers.
 
 use std::{
+    error::Error as _,
     fmt,
     time::{Duration, SystemTime},
 };
@@ -29,7 +30,20 @@ impl Health {
     pub fn reason(&self) -> Option<String> {
         let error = self.error.as_ref()?;
         // Who failed is the service; how, its error says.
-        Some(std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string))
+        Some(error.source().map_or_else(|| error.to_string(), ToString::to_string))
+    }
+
+    /// What is behind the reason, outermost first: for a log or for operators, since it may name hosts and ports that
+    /// are nobody else's business.
+    #[must_use]
+    pub fn causes(&self) -> Option<String> {
+        let mut cause = self.error.as_ref()?.source()?.source();
+        let mut causes = Vec::new();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        (!causes.is_empty()).then(|| causes.join(": "))
     }
 }
 

@@ -300,11 +300,17 @@ impl Builder {
         let tunnel_plain = self.http2.is_some();
         let upstream = Upstream {
             provider: self.name.clone(),
-            authority: base.host_and_port(),
-            proxy: proxy.as_ref().map(Proxy::host_and_port),
+            place: match &proxy {
+                Some(proxy) => {
+                    format!("{} through the proxy {}", base.host_and_port(), proxy.host_and_port()).into()
+                }
+                None => base.host_and_port().into(),
+            },
+            is_proxied: proxy.is_some(),
             connect_timeout: self.connect_clock().0,
             connect_setting: self.connect_clock().1,
         };
+        let secrets = proxy.as_ref().map(Proxy::secrets).unwrap_or_default();
         let proxy_auth = connector::request_auth(proxy.as_ref(), base.is_https(), tunnel_plain);
         let trust = self.trust(&base, proxy.as_ref())?;
         // A WebSocket needs HTTP/1.1, and through a proxy a tunnel (RFC 6455, section 4.1).
@@ -324,7 +330,8 @@ impl Builder {
         let outgoing =
             Outgoing { base, allowed: self.allowed, trailers, proxy_auth, cdn_loop: CdnLoop::new() };
         let asks_usage = self.asks_usage.unwrap_or(is_openai);
-        Ok(OpenAi::new(Shared::new(pools, outgoing, upstream, self.answers, asks_usage, self.tunnel_idle)))
+        let idle = self.tunnel_idle;
+        Ok(OpenAi::new(Shared::new(pools, outgoing, upstream, self.answers, asks_usage, idle, secrets)))
     }
 
     fn trust(&self, base: &BaseUrl, proxy: Option<&Proxy>) -> Result<Trust, ConfigError> {

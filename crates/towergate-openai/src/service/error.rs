@@ -5,20 +5,20 @@
 //! h2's errors with their predicates, `io::Error` with its kind, rustls' own, and the markers that
 //! the connector puts in.
 
-use std::{error::Error as StdError, io, time::Duration};
+use std::{error::Error as StdError, io, sync::Arc, time::Duration};
 
 use hyper_util::client::legacy;
 use rustls::CertificateError;
 use towergate_core::{BoxError, Clock, Error, ErrorKind, Phase, Sent, body::ReplayLost, label::Label};
 
-/// Whom an error is about.
+/// Whom an error is about. A client is told the provider; where that is, which may be a host inside, is a cause of
+/// the error, and so for the log.
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) provider: Label,
-    /// Host and port; never a whole URL.
-    pub(super) authority: String,
-    /// Host and port of the proxy on the way.
-    pub(super) proxy: Option<String>,
+    /// Host and port, and those of the proxy on the way; never a whole URL.
+    pub(super) place: Arc<str>,
+    pub(super) is_proxied: bool,
     pub(super) connect_timeout: Duration,
     /// What changes it.
     pub(super) connect_setting: &'static str,
@@ -39,17 +39,32 @@ pub(super) struct ProxyUnreachable(#[source] pub(super) BoxError);
 #[error("the proxy did not open a tunnel")]
 pub(super) struct TunnelRefused(#[source] pub(super) BoxError);
 
+/// Where it happened, above what happened there.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}")]
+struct At {
+    place: Arc<str>,
+    #[source]
+    cause: BoxError,
+}
+
+/// The upstream ended an HTTP/2 connection. It may say why in words of its own (RFC 9113, section 6.8), which h2's
+/// error repeats; they are for no log, as those of no error are.
+#[derive(Debug, thiserror::Error)]
+#[error("the upstream ended the HTTP/2 connection: {0}")]
+struct GoAway(h2::Reason);
+
 /// Maps the error of a request.
 pub(super) fn of_request(error: legacy::Error, upstream: &Upstream) -> Error {
     if error.is_connect() || error.connect_info().is_none() {
         return of_connect(error, upstream);
     }
     let (kind, sent, what) = of_exchange(&error);
-    Error::new(kind, format!("{what} ({})", upstream.authority))
+    Error::new(kind, what)
         .with_phase(Phase::Head)
         .with_sent(sent)
         .with_provider(upstream.provider.clone())
-        .with_source(error)
+        .with_source(At::new(upstream, error))
 }
 
 /// Maps the error of an answer's body. The head had come: whatever the request costs, it cost.
@@ -69,7 +84,7 @@ pub(super) fn of_body(error: hyper::Error, upstream: &Upstream) -> Error {
             _ => (ErrorKind::Connection, BROKEN),
         }
     };
-    in_body(kind, what, upstream).with_source(error)
+    in_body(kind, what, upstream).with_source(At::new(upstream, error))
 }
 
 /// A stream that was reset before its end, without an error of hyper's.
@@ -77,8 +92,8 @@ pub(super) fn of_reset(upstream: &Upstream) -> Error {
     in_body(ErrorKind::Truncated, RESET, upstream)
 }
 
-fn in_body(kind: ErrorKind, what: &str, upstream: &Upstream) -> Error {
-    Error::new(kind, format!("{what} ({})", upstream.authority))
+fn in_body(kind: ErrorKind, what: &'static str, upstream: &Upstream) -> Error {
+    Error::new(kind, what)
         .with_phase(Phase::Body)
         .with_sent(Sent::Unknown)
         .with_provider(upstream.provider.clone())
@@ -115,15 +130,12 @@ fn of_connect(error: legacy::Error, upstream: &Upstream) -> Error {
         Error::timeout(Clock::Connect, upstream.connect_timeout).with_setting(upstream.connect_setting)
     } else {
         let (reason, error_type) = connect_reason(&error);
-        let message = match &upstream.proxy {
-            Some(proxy) => {
-                format!("no connection to {} through the proxy {proxy}: {reason}", upstream.authority)
-            }
-            None => format!("no connection to {}: {reason}", upstream.authority),
-        };
+        let through = if upstream.is_proxied { " through the proxy" } else { "" };
+        let message = format!("no connection{through}: {reason}");
         Error::new(ErrorKind::Connect, message).with_phase(Phase::Connect).with_proxy_status(error_type)
     };
-    mapped.with_sent(Sent::Nothing).with_provider(upstream.provider.clone()).with_source(error)
+    let at = At::new(upstream, error);
+    mapped.with_sent(Sent::Nothing).with_provider(upstream.provider.clone()).with_source(at)
 }
 
 /// Why there is no connection, in words and as an error type of RFC 9209.
@@ -206,6 +218,19 @@ fn of_exchange(error: &legacy::Error) -> (ErrorKind, Sent, &'static str) {
         (ErrorKind::Internal, Sent::Unknown, "the request could not be sent")
     } else {
         (ErrorKind::Connection, Sent::Unknown, BROKEN)
+    }
+}
+
+// === impl At ===
+
+impl At {
+    fn new(upstream: &Upstream, cause: impl StdError + Send + Sync + 'static) -> Self {
+        let gone = find::<h2::Error>(&cause).filter(|error| error.is_go_away() && error.is_remote());
+        let cause = match gone {
+            Some(error) => GoAway(error.reason().unwrap_or(h2::Reason::NO_ERROR)).into(),
+            None => cause.into(),
+        };
+        Self { place: Arc::clone(&upstream.place), cause }
     }
 }
 

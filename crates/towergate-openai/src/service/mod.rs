@@ -83,6 +83,7 @@ use http::{
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
+use secrecy::SecretString;
 use tower_service::Service;
 use towergate_core::{
     Body, Error, ErrorKind, Facts, Phase, Sent,
@@ -125,6 +126,8 @@ struct Shared {
     /// Whether usage is asked for where the client did not.
     asks_usage: bool,
     tunnel_idle: Duration,
+    /// The credentials for a proxy.
+    secrets: Vec<SecretString>,
 }
 
 /// One client, or as many as there are HTTP/2 shards, and one for upgrades.
@@ -176,6 +179,13 @@ impl OpenAi {
     #[must_use]
     pub fn name(&self) -> &Label {
         &self.shared.upstream.provider
+    }
+
+    /// What the leaf itself sends on the way, and no response may repeat: the credentials for a proxy. A layer that
+    /// withholds secrets has to be told of them.
+    #[must_use]
+    pub fn secrets(&self) -> &[SecretString] {
+        &self.shared.secrets
     }
 
     /// Refuses new requests from now on ([`ErrorKind::Draining`]), on every clone, and closes unused
@@ -256,9 +266,10 @@ impl Shared {
         answers: AnswerSettings,
         asks_usage: bool,
         tunnel_idle: Duration,
+        secrets: Vec<SecretString>,
     ) -> Self {
         let pools = ArcSwapOption::from_pointee(pools);
-        Self { pools, outgoing, upstream: Arc::new(upstream), answers, asks_usage, tunnel_idle }
+        Self { pools, outgoing, upstream: Arc::new(upstream), answers, asks_usage, tunnel_idle, secrets }
     }
 
     fn answer(

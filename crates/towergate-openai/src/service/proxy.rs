@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
+use secrecy::SecretString;
 
 use super::{ConfigError, uri::BaseUrl};
 
@@ -75,6 +77,20 @@ impl Proxy {
         http.then(|| Self { uri, auth: found.basic_auth().cloned() })
     }
 
+    /// What the proxy is told and nobody else may be: the credentials as they are sent, what they stand for, and the
+    /// password alone.
+    pub(super) fn secrets(&self) -> Vec<SecretString> {
+        let sent = self.auth.as_ref().and_then(|auth| auth.to_str().ok());
+        let Some((_, encoded)) = sent.and_then(|auth| auth.split_once(' ')) else { return Vec::new() };
+        let mut secrets = vec![encoded.into()];
+        let plain = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        if let Some(plain) = plain {
+            secrets.extend(plain.split_once(':').map(|(_, password)| password.into()));
+            secrets.push(plain.into());
+        }
+        secrets
+    }
+
     /// Host and port; never the credentials.
     pub(super) fn host_and_port(&self) -> String {
         let default = if self.uri.scheme_str() == Some("https") { 443 } else { 80 };
@@ -84,6 +100,8 @@ impl Proxy {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     fn choose(base: &str, variables: &[(&str, &str)]) -> Result<Option<String>, ConfigError> {
@@ -143,5 +161,17 @@ mod tests {
         let proxy = Proxy::choose(&choice, &base, |_| None).unwrap().unwrap();
         assert!(proxy.auth.is_some());
         assert!(!format!("{proxy:?} {}", proxy.host_and_port()).contains("canary"));
+    }
+
+    #[test]
+    fn its_credentials_are_secrets_in_each_form() {
+        let base = BaseUrl::parse("https://api.example").unwrap();
+        let secrets = |url: &str| {
+            let proxy = Proxy::choose(&Choice::Url(url.into()), &base, |_| None).unwrap().unwrap();
+            let secrets = proxy.secrets();
+            secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(secrets("http://user:can%2Fary@proxy"), ["dXNlcjpjYW4vYXJ5", "can/ary", "user:can/ary"]);
+        assert!(secrets("http://proxy").is_empty());
     }
 }

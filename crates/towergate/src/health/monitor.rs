@@ -57,9 +57,11 @@ async fn check(watched: Watched, next: Instant) {
     let began = Instant::now();
     let at = SystemTime::now();
     let limit = checks.timeout.min(checks.interval);
+    let mut cause = None;
     let check = match timeout(limit, provider.health_check()).await {
         Ok(health) => {
             let status = health.error.as_ref().and_then(|error| error.status());
+            cause = health.causes();
             Check {
                 at,
                 latency: health.latency,
@@ -76,15 +78,23 @@ async fn check(watched: Watched, next: Instant) {
             error: Some(format!("no answer within {limit:?} (health_checks.timeout)")),
         },
     };
-    tell(&provider, vitals.record(&checks, check.clone(), next), &check, vitals.is_down());
+    tell(&provider, vitals.record(&checks, check.clone(), next), &check, cause, vitals.is_down());
 }
 
-fn tell(provider: &Arc<dyn Provider>, change: Option<Change>, check: &Check, down: bool) {
+/// The cause is for the log alone: it names hosts.
+fn tell(
+    provider: &Arc<dyn Provider>,
+    change: Option<Change>,
+    check: &Check,
+    cause: Option<String>,
+    down: bool,
+) {
     let name = provider.name();
     match change {
         Some(Change::Down) => tracing::warn!(
             provider = name.as_str(),
             error = check.error.as_deref(),
+            cause,
             "the provider fails its health checks: it is passed over"
         ),
         Some(Change::Up) => {

@@ -182,6 +182,28 @@ async fn a_reset_in_the_body_is_a_cut_answer() {
 }
 
 #[tokio::test]
+async fn what_an_upstream_says_as_it_ends_a_connection_is_for_no_log() {
+    const SAID: &[u8] = b"wrong key sk-canary";
+    let upstream = Upstream::start(|mut stream, _| async move {
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let go_away = [0, 0, 8 + SAID.len() as u8, 7, 0, 0, 0, 0, 0];
+        let (last_stream, calm) = ([0; 4], [0, 0, 0, 11]);
+        stream.write_all(&[&settings[..], &go_away, &last_stream, &calm, SAID].concat()).await.unwrap();
+        closed(&mut stream).await;
+    })
+    .await;
+    let error = send(&leaf(&upstream, 1), post("{}")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    let mut told = format!("{error} {error:?}");
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(error) = cause {
+        told.push_str(&format!(" {error} {error:?}"));
+        cause = error.source();
+    }
+    assert!(told.contains("ended the HTTP/2 connection") && !told.contains("canary"), "{told}");
+}
+
+#[tokio::test]
 async fn an_error_of_the_upload_is_not_lost() {
     let upstream = upstream(async |(request, _response): Exchange| {
         let mut body = request.into_body();

@@ -117,7 +117,9 @@ async fn a_proxy_that_refuses_or_is_not_there() {
             (ErrorKind::Connect, Phase::Connect, Sent::Nothing)
         );
         let text = error.to_string();
-        assert!(text.contains(&format!("upstream.invalid:443 through the proxy {at}: {reason}")), "{text}");
+        assert!(text.ends_with(&format!("no connection through the proxy: {reason}")), "{text}");
+        let place = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(place, format!("upstream.invalid:443 through the proxy {at}"));
         assert!(!format!("{text} {error:?}").contains("canary"), "{error:?}");
     }
 }
