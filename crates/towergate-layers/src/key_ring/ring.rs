@@ -83,6 +83,13 @@ impl RingKey {
     }
 }
 
+/// The key, always as its own source gives it.
+impl CredentialSource for RingKey {
+    fn credential(&self) -> Option<Credential> {
+        self.source.credential()
+    }
+}
+
 impl fmt::Debug for RingKey {
     /// Without the source, which may print its key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -28,6 +28,7 @@ use towergate_openai::{
 use super::{
     Config,
     plan::{KeyPlan, KeyReference, ProviderPlan},
+    sensitive,
     setting::{Missing, Variables},
     types::{HttpVersion, ModelSection, RoutingStrategy, Secret, Size, Time},
 };
@@ -239,7 +240,9 @@ impl ProviderPlan {
             let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), value) else {
                 return Err(SetUpError::Header { setting: path() });
             };
-            value.set_sensitive(true);
+            for part in sensitive::mark(&name, &mut value, secret, variables) {
+                provider = provider.withhold(part);
+            }
             provider = provider.header(name, value);
         }
         for name in names(&self.allow_headers) {

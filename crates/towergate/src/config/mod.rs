@@ -27,6 +27,7 @@ mod problem;
 mod routing;
 mod schema;
 mod semantics;
+mod sensitive;
 mod server;
 mod setting;
 #[cfg(test)]

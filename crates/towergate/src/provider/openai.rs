@@ -44,6 +44,7 @@ pub struct OpenAiProviderBuilder {
     leaf: towergate_openai::service::Builder,
     auth: Auth,
     fields: Vec<(HeaderName, HeaderValue)>,
+    withheld: Vec<SecretString>,
     parts: Parts,
 }
 
@@ -64,6 +65,7 @@ impl OpenAiProvider {
             leaf: OpenAi::builder(),
             auth: Auth::Source(Arc::new(None::<Credential>)),
             fields: Vec::new(),
+            withheld: Vec::new(),
             parts: Parts::default(),
         }
     }
@@ -174,11 +176,18 @@ impl OpenAiProviderBuilder {
         self.header(PROJECT, project)
     }
 
-    /// A field set on every request, in place of the caller's.
+    /// A field set on every request, in place of the caller's. A value that is marked
+    /// [sensitive](HeaderValue::is_sensitive) is a secret: no response repeats it.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         // What is set here must pass the leaf's allow-list too.
         self.leaf = self.leaf.allow_header(name.clone());
         self.fields.push((name, value));
+        self
+    }
+
+    /// A further text that no response may repeat, as none repeats the key: a part of a field, for example.
+    pub fn withhold(mut self, secret: impl Into<SecretString>) -> Self {
+        self.withheld.push(secret.into());
         self
     }
 
@@ -256,13 +265,17 @@ impl OpenAiProviderBuilder {
             Auth::Source(source) => {
                 (AuthLayer::new(Arc::clone(&source)), vec![RingKey::new(Label::new("1"), source)])
             }
-            Auth::Ring(keys) => (AuthLayer::new(None::<Credential>), keys),
+            Auth::Ring(keys) => {
+                let auth = AuthLayer::new(None::<Credential>);
+                (keys.iter().cloned().fold(auth, AuthLayer::withhold_key), keys)
+            }
             Auth::PassThrough => (AuthLayer::pass_through(), Vec::new()),
         };
         let keys = KeyRing::new(self.name.clone(), keys);
         let fields = self.fields.into_iter();
         let auth =
             fields.fold(auth, |auth, (name, value)| auth.header(name, value)).provider(self.name.clone());
+        let auth = self.withheld.iter().chain(leaf.secrets()).fold(auth, AuthLayer::withhold);
         let breaker = BreakerHandle::new(self.name.clone(), self.parts.breaker.clone());
         let check = stack::check(leaf.clone(), &self.name, auth.clone(), keys.clone(), self.parts.clone());
         let service =
