@@ -258,12 +258,22 @@ async fn an_answer_that_nobody_asked_for_is_nobodys() {
 }
 
 #[tokio::test]
-async fn informational_answers_without_end_are_bounded_by_the_head_clock() {
-    let script = RawScript::new()
-        .read_request()
-        .write_forever("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(100));
-    let answer = ask(script, false).await;
-    assert!(matches!(answer.status.as_u16(), 502 | 504), "{answer:?}");
+async fn informational_responses_without_end_are_no_answer() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+    // No clock but the total: so it is where a model may think for as long as it wants to.
+    let script = RawScript::new().read_request().write_forever(hints.repeat(100));
+    let (world, _upstream) = bounded(script, Timeouts::default(), Duration::from_secs(30)).await;
+    let answer = world.http1().chat(&chat("gpt-4o")).await;
+    assert_eq!((answer.status.as_u16(), &answer.error()["code"]), (502, &"upstream_bad_answer".into()));
+    assert!(answer.text().contains("informational (1xx)"), "{answer:?}");
+    lives(&world).await;
+    // One now and then holds up no clock: neither that of the head nor the total one.
+    let slow = || RawScript::new().read_request().trickle(hints.repeat(1000), Duration::from_millis(2));
+    let head = ask(slow(), false).await;
+    assert_eq!((head.status.as_u16(), &head.error()["code"]), (504, &"head_timeout".into()));
+    let (world, _upstream) = bounded(slow(), Timeouts::default(), Duration::from_millis(400)).await;
+    let total = world.http1().chat(&chat("gpt-4o")).await;
+    assert_eq!((total.status.as_u16(), &total.error()["code"]), (504, &"total_timeout".into()));
 }
 
 #[tokio::test]

@@ -315,14 +315,14 @@ impl Builder {
         let trust = self.trust(&base, proxy.as_ref())?;
         // A WebSocket needs HTTP/1.1, and through a proxy a tunnel (RFC 6455, section 4.1).
         let upgrading = self.connector(&trust, proxy.clone(), HTTP1, true)?;
+        // On https the handshake decides which it is (ALPN); without one we must know.
+        let http2_only = self.http2.is_some() && !base.is_https();
         let connector = match self.http2 {
             None if proxy.is_none() => upgrading.clone(),
             None => self.connector(&trust, proxy, HTTP1, false)?,
-            Some(_) => self.connector(&trust, proxy, &[b"h2", b"http/1.1"], true)?,
+            Some(_) => self.connector(&trust, proxy, &[b"h2", b"http/1.1"], true)?.http2_only(http2_only),
         };
         let shards = self.http2.map_or(1, |http2| http2.shards.get());
-        // On https the handshake decides which it is (ALPN); without one we must know.
-        let http2_only = self.http2.is_some() && !base.is_https();
         let client = || self.client(connector.clone(), self.pool_max_idle, http2_only);
         let pools = Pools::new((0..shards).map(|_| client()).collect(), self.client(upgrading, 0, false));
         let is_openai = base.host() == "api.openai.com" || base.host().ends_with(".api.openai.com");

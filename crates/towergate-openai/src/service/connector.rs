@@ -25,12 +25,15 @@ use towergate_core::{BoxError, Clock, Error};
 
 use super::{
     error::{LookupFailed, ProxyUnreachable, TunnelRefused},
+    interim::BoundedInterim,
     plain_or_tls::PlainOrTls,
     proxy::Proxy,
 };
 
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 type Http = HttpConnector<Resolver>;
+/// A connection to the upstream itself.
+type Stream = TokioIo<BoundedInterim<TokioIo<PlainOrTls<Hop>>>>;
 
 /// The connector of hyper's client.
 ///
@@ -39,6 +42,7 @@ type Http = HttpConnector<Resolver>;
 pub(super) struct Connector {
     tls: HttpsConnector<Route>,
     limit: Duration,
+    http2_only: bool,
 }
 
 /// The settings of a connection.
@@ -109,12 +113,18 @@ impl Connector {
             None => Route::Direct(http),
             Some((proxy, tls)) => Route::proxied(proxy, ProxyHop((http, tls).into()), options.tunnel_plain),
         };
-        Self { tls: (route, options.tls).into(), limit: options.limit }
+        Self { tls: (route, options.tls).into(), limit: options.limit, http2_only: false }
+    }
+
+    /// Whether HTTP/2 is spoken without a handshake that says so. Default no.
+    pub(super) fn http2_only(mut self, http2_only: bool) -> Self {
+        self.http2_only = http2_only;
+        self
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = PlainOrTls<Hop>;
+    type Response = Stream;
     type Error = BoxError;
     type Future = BoxFuture<Self::Response, BoxError>;
 
@@ -123,14 +133,18 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let limit = self.limit;
+        let (limit, http2_only) = (self.limit, self.http2_only);
         // A head clock of the same length began a moment before; which of them goes off says what was waited for, and
         // whether anything was sent.
         let early = limit.saturating_sub((limit / 10).min(AHEAD));
         let connecting = self.tls.call(target);
         Box::pin(async move {
             match tokio::time::timeout(early, connecting).await {
-                Ok(connected) => connected.map(PlainOrTls::from),
+                Ok(connected) => {
+                    let stream = PlainOrTls::from(connected?);
+                    let is_http2 = http2_only || stream.connected().is_negotiated_h2();
+                    Ok(TokioIo::new(BoundedInterim::new(TokioIo::new(stream), is_http2)))
+                }
                 Err(_) => Err(Error::timeout(Clock::Connect, limit).into()),
             }
         })
@@ -359,8 +373,9 @@ mod tests {
                 proxy: None,
                 tunnel_plain: false,
             });
-            let PlainOrTls::Plain(io) = connector.call(target()).await.unwrap() else { panic!("TLS") };
-            let PlainOrTls::Plain(io) = io.io else { panic!("TLS") };
+            let stream = connector.call(target()).await.unwrap();
+            let PlainOrTls::Plain(io) = stream.inner().inner().inner() else { panic!("TLS") };
+            let PlainOrTls::Plain(io) = &io.io else { panic!("TLS") };
             let socket = socket2::SockRef::from(io.inner());
             assert!(socket.tcp_nodelay().unwrap());
             assert_eq!(socket.keepalive().unwrap(), keep_alive.is_some());

@@ -11,6 +11,8 @@ use hyper_util::client::legacy;
 use rustls::CertificateError;
 use towergate_core::{BoxError, Clock, Error, ErrorKind, Phase, Sent, body::ReplayLost, label::Label};
 
+use super::interim::ENDLESS_INTERIM;
+
 /// Whom an error is about. A client is told the provider; where that is, which may be a host inside, is a cause of
 /// the error, and so for the log.
 #[derive(Debug)]
@@ -120,6 +122,7 @@ pub(super) fn of_upload(error: BoxError) -> Error {
 const BROKEN: &str = "the connection to the upstream broke";
 const CUT: &str = "the upstream closed the connection before its answer was complete";
 const RESET: &str = "the upstream reset the stream";
+const INTERIM_ONLY: &str = "the upstream sent over 1000 informational (1xx) responses and no final one";
 const PING_LOST: &str = "the upstream no longer answers on its HTTP/2 connection";
 
 fn of_connect(error: legacy::Error, upstream: &Upstream) -> Error {
@@ -188,6 +191,10 @@ fn certificate_reason(error: &CertificateError) -> &'static str {
 
 /// What went wrong on a connection that was had.
 fn of_exchange(error: &legacy::Error) -> (ErrorKind, Sent, &'static str) {
+    let io = find::<h2::Error>(error).and_then(h2::Error::get_io).or_else(|| find(error));
+    if io.is_some_and(|io| io.kind() == ENDLESS_INTERIM) {
+        return (ErrorKind::BadAnswer, Sent::Unknown, INTERIM_ONLY);
+    }
     if let Some(stream) = find::<h2::Error>(error) {
         // h2 gives a stream a remote GOAWAY only where it lies above the last one processed.
         let not_processed = stream.is_remote()

@@ -55,6 +55,7 @@ mod cdn_loop;
 mod connector;
 mod decode;
 mod error;
+mod interim;
 mod plain_or_tls;
 mod proxy;
 mod request;

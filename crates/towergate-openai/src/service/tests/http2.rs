@@ -286,3 +286,30 @@ async fn closing_lets_a_stream_end() {
     finish.send(true).unwrap();
     assert_eq!(text(under_way).await, "ok");
 }
+
+#[tokio::test]
+async fn interim_responses_come_to_an_end() {
+    let upstream = upstream(async |(request, mut response): Exchange| {
+        let hints = || Response::builder().status(103).header("link", "</x>").body(()).unwrap();
+        for _ in 0..500 {
+            response.send_informational(hints()).unwrap();
+        }
+        while request.uri().path().ends_with("/endless") {
+            if response.send_informational(hints()).is_err() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        respond(&mut response, "ok");
+    })
+    .await;
+    let leaf = leaf(&upstream, 1);
+    for _ in 0..4 {
+        assert_eq!(text(send(&leaf, get("/v1/models")).await.unwrap()).await, "ok");
+    }
+    assert_eq!(upstream.accepted(), 1);
+    let error = send(&leaf, get("/v1/endless")).await.unwrap_err();
+    assert_eq!(facts(&error), (ErrorKind::BadAnswer, Phase::Head, Sent::Unknown));
+    assert!(error.to_string().contains("over 1000 informational (1xx) responses"), "{error}");
+    assert_eq!(text(send(&leaf, get("/v1/models")).await.unwrap()).await, "ok");
+}

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body::Body as _;
 use tokio::sync::{Notify, oneshot};
-use towergate_core::{ErrorKind, context::Answered};
+use towergate_core::{ErrorKind, Phase, Sent, context::Answered};
 
 use super::*;
 
@@ -257,4 +257,38 @@ fn settings_that_cannot_work_are_named() {
         let error = builder.build().unwrap_err().to_string();
         assert!(error.starts_with(name), "{error}");
     }
+}
+
+#[tokio::test]
+async fn interim_responses_come_to_an_end() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+    let upstream = Upstream::start(move |mut stream, connection| async move {
+        loop {
+            let (head, _) = read_request(&mut stream).await;
+            if head.is_empty() {
+                return;
+            }
+            stream.write_all(hints.repeat(500).as_bytes()).await.unwrap();
+            while connection == 0 && head.contains("/endless") {
+                if stream.write_all(hints.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+            stream.write_all(OK.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let leaf = leaf(&upstream);
+    for _ in 0..4 {
+        assert_eq!(text(send(&leaf, get("/v1/models")).await.unwrap()).await, "ok");
+    }
+    assert_eq!(upstream.accepted(), 1);
+    let error = send(&leaf, get("/v1/endless")).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.phase(), error.sent()),
+        (ErrorKind::BadAnswer, Phase::Head, Sent::Unknown)
+    );
+    assert_eq!(error.proxy_status(), "http_protocol_error");
+    assert!(error.to_string().contains("over 1000 informational (1xx) responses"), "{error}");
+    assert_eq!(text(send(&leaf, get("/v1/models")).await.unwrap()).await, "ok");
 }
