@@ -300,6 +300,17 @@ impl std::error::Error for Error {
     }
 }
 
+/// How a system says that the process, or the whole system, has no file descriptor left (`EMFILE`, `ENFILE`). POSIX
+/// systems agree on the numbers.
+const NO_DESCRIPTOR: [i32; 2] = [24, 23];
+
+/// Whether an error says that no file descriptor is left: a fault of nobody but this process and its limits, wherever
+/// the descriptor was meant to lead.
+#[must_use]
+pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    error.raw_os_error().is_some_and(|number| NO_DESCRIPTOR.contains(&number))
+}
+
 /// A duration as people write it in a config.
 struct Seconds(Duration);
 

@@ -9,7 +9,10 @@ use std::{error::Error as StdError, io, sync::Arc, time::Duration};
 
 use hyper_util::client::legacy;
 use rustls::CertificateError;
-use towergate_core::{BoxError, Clock, Error, ErrorKind, Phase, Sent, body::ReplayLost, label::Label};
+use towergate_core::{
+    BoxError, Clock, Error, ErrorKind, Phase, Sent, body::ReplayLost, error::is_out_of_descriptors,
+    label::Label,
+};
 
 use super::interim::ENDLESS_INTERIM;
 
@@ -55,6 +58,9 @@ struct At {
 #[derive(Debug, thiserror::Error)]
 #[error("the upstream ended the HTTP/2 connection: {0}")]
 struct GoAway(h2::Reason);
+
+/// When descriptors may be free again: requests end all the time.
+const COME_AGAIN: Duration = Duration::from_secs(1);
 
 /// Maps the error of a request.
 pub(super) fn of_request(error: legacy::Error, upstream: &Upstream) -> Error {
@@ -126,6 +132,9 @@ const INTERIM_ONLY: &str = "the upstream sent over 1000 informational (1xx) resp
 const PING_LOST: &str = "the upstream no longer answers on its HTTP/2 connection";
 
 fn of_connect(error: legacy::Error, upstream: &Upstream) -> Error {
+    if lacks_descriptor(&error) {
+        return out_of_descriptors(&upstream.provider).with_source(error);
+    }
     let ours = Error::find(&error).is_some_and(|ours| ours.kind() == ErrorKind::Timeout(Clock::Connect));
     // hyper's connector shares the same time out among the addresses of a name.
     let timed_out = ours || find::<io::Error>(&error).is_some_and(|io| io.kind() == io::ErrorKind::TimedOut);
@@ -139,6 +148,31 @@ fn of_connect(error: legacy::Error, upstream: &Upstream) -> Error {
     };
     let at = At::new(upstream, error);
     mapped.with_sent(Sent::Nothing).with_provider(upstream.provider.clone()).with_source(at)
+}
+
+/// Whether a connection failed for want of a file descriptor in this process.
+fn lacks_descriptor(error: &(dyn StdError + 'static)) -> bool {
+    find::<io::Error>(error).is_some_and(is_out_of_descriptors)
+        // A resolver that could not open its files says no more than that it failed, so it is tried here.
+        || (find::<LookupFailed>(error).is_some()
+            && std::fs::File::open("/dev/null").is_err_and(|error| is_out_of_descriptors(&error)))
+}
+
+/// Not the provider's doing: it counts as no failure of it, and another one would need a descriptor, too.
+fn out_of_descriptors(provider: &Label) -> Error {
+    tracing::warn!(
+        provider = provider.as_str(),
+        "there is no file descriptor left for a connection to the provider: raise the limit (ulimit -n), or lower \
+         server.max_connections"
+    );
+    let message =
+        format!("the gateway has no file descriptor left for a connection to provider {provider:?}");
+    Error::new(ErrorKind::Overloaded, message)
+        .with_code("out_of_file_descriptors")
+        .with_setting("server.max_connections, or the limit of the process (ulimit -n)")
+        .with_phase(Phase::Connect)
+        .with_sent(Sent::Nothing)
+        .with_retry_after(COME_AGAIN)
 }
 
 /// Why there is no connection, in words and as an error type of RFC 9209.

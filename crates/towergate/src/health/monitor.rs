@@ -8,6 +8,8 @@ use std::{
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until, timeout};
+use towergate_core::{Error, ErrorKind};
+use towergate_openai::client::Health;
 
 use super::{
     HealthChecks,
@@ -59,6 +61,8 @@ async fn check(watched: Watched, next: Instant) {
     let limit = checks.timeout.min(checks.interval);
     let mut cause = None;
     let check = match timeout(limit, provider.health_check()).await {
+        // The gateway had no descriptor for it, or no memory: that says nothing of the provider, which stays what it was.
+        Ok(health) if is_overload(&health) => return,
         Ok(health) => {
             let status = health.error.as_ref().and_then(|error| error.status());
             cause = health.causes();
@@ -79,6 +83,11 @@ async fn check(watched: Watched, next: Instant) {
         },
     };
     tell(&provider, vitals.record(&checks, check.clone(), next), &check, cause, vitals.is_down());
+}
+
+fn is_overload(health: &Health) -> bool {
+    let error = health.error.as_ref().and_then(|error| Error::find(error));
+    error.is_some_and(|error| error.kind() == ErrorKind::Overloaded)
 }
 
 /// The cause is for the log alone: it names hosts.
@@ -136,7 +145,7 @@ mod tests {
     use super::*;
     use crate::{HealthCheck, ProviderService};
 
-    /// Answers with this status; 0 is none at all.
+    /// Answers with this status; 0 is none at all, 1 is a gateway that is overloaded.
     #[derive(Debug)]
     struct Scripted {
         name: Label,
@@ -158,8 +167,10 @@ mod tests {
                 it.asked.lock().unwrap().push(Instant::now());
                 let status = it.status.load(Relaxed);
                 async move {
-                    if status == 0 {
-                        return std::future::pending().await;
+                    match status {
+                        0 => return std::future::pending().await,
+                        1 => return Err(Error::new(ErrorKind::Overloaded, "no descriptor").into()),
+                        _ => {}
                     }
                     let mut answer = Response::new(Body::from(r#"{"object":"list","data":[]}"#));
                     *answer.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -201,7 +212,8 @@ mod tests {
         assert!(gaps.into_iter().all(|gap| (7990..=10_010).contains(&gap.as_millis())));
         assert_eq!(vitals.seen().last.unwrap().models_seen, Some(0));
 
-        for (status, down) in [(404, false), (401, false), (500, true), (200, false), (0, true), (429, false)]
+        for (status, down) in
+            [(404, false), (1, false), (500, true), (1, true), (200, false), (0, true), (429, false)]
         {
             scripted.0.status.store(status, Relaxed);
             pass(45).await;
