@@ -30,6 +30,7 @@ mod real_openai;
 mod reload;
 mod routing;
 mod stalled;
+mod strangers;
 mod streams;
 mod tenants;
 mod tls;

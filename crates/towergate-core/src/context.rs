@@ -14,7 +14,7 @@
 //! | [`AttemptClocks`] | request | router | attempt timeout |
 //! | [`ClientName`] | request | client auth | intake, which puts it into the record |
 //! | [`Arc<ClientAccess>`](crate::access::ClientAccess) | request | client auth, where it is not everything | intake, router |
-//! | [`Downstream`] | request | the server's guarded IO | trace, metrics, intake |
+//! | [`Downstream`] | request | the server's guarded IO; client auth | trace, metrics, intake, the server |
 //! | [`Upgrade`] | request | the tunnel's edge | intake, leaf |
 //! | [`CallerCredential`] | request, response | auth, in pass-through mode | leaf, key ring, retry, router, respond |
 //! | [`Credential`](crate::credentials::Credential) | response | auth, on 400 and above | key ring, which removes it |
@@ -103,9 +103,17 @@ pub struct CallerCredential;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Withheld;
 
-/// What the server knows of the connection, or the stream of it, that a request came in on.
+/// What the server knows of the connection, or the stream of it, that a request came in on, and what it is told.
 #[derive(Debug, Clone, Default)]
-pub struct Downstream(Arc<AtomicBool>);
+pub struct Downstream(Arc<Connection>);
+
+#[derive(Debug, Default)]
+struct Connection {
+    stalled: AtomicBool,
+    admitted: AtomicBool,
+    /// The whole, where this is one stream of it.
+    whole: Option<Downstream>,
+}
 
 /// Which provider answered. On every response that an upstream sent, and on none of our own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,15 +204,37 @@ impl RequestId {
 // === impl Downstream ===
 
 impl Downstream {
+    /// One stream of a multiplexed connection: it may stall alone, and its client is that of the connection.
+    #[must_use]
+    pub fn stream(&self) -> Self {
+        Self(Arc::new(Connection { whole: Some(self.clone()), ..Connection::default() }))
+    }
+
     /// The server gives the answer up because the client did not read.
     pub fn set_stalled(&self) {
-        self.0.store(true, Relaxed);
+        self.0.stalled.store(true, Relaxed);
     }
 
     /// Whether the client did not read for too long.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.stalled.load(Relaxed)
+    }
+
+    /// For client auth: a request was let in, so that the connection is no longer a stranger's. A server closes the
+    /// connections of strangers early.
+    pub fn set_admitted(&self) {
+        self.whole().admitted.store(true, Relaxed);
+    }
+
+    /// Whether a request on the connection was ever let in.
+    #[must_use]
+    pub fn is_admitted(&self) -> bool {
+        self.whole().admitted.load(Relaxed)
+    }
+
+    fn whole(&self) -> &Connection {
+        self.0.whole.as_ref().map_or(&*self.0, Self::whole)
     }
 }
 
@@ -323,6 +353,16 @@ mod tests {
             assert!(id(bad).is_none(), "{bad:?}");
         }
         assert!(id(&"x".repeat(128)).is_some());
+    }
+
+    #[test]
+    fn a_stream_stalls_alone_and_is_let_in_with_its_connection() {
+        let connection = Downstream::default();
+        let (one, other) = (connection.stream(), connection.stream());
+        one.set_stalled();
+        assert!(one.is_stalled() && !other.is_stalled() && !connection.is_stalled());
+        one.set_admitted();
+        assert!(one.is_admitted() && other.is_admitted() && connection.is_admitted());
     }
 
     #[test]

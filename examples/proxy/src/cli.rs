@@ -7,7 +7,10 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
-use towergate::config::{parse_bytes, parse_duration};
+use towergate::{
+    config::{parse_bytes, parse_duration},
+    server::MIN_HEADER_BYTES,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -167,6 +170,22 @@ pub(crate) struct ServerArgs {
     pub(crate) tls_client_ca: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) client_auth: ClientAuthArgs,
+    /// Connections at a time; those of clients that were never let in make way for others [default: half of what
+    /// the limit of file descriptors leaves, and 10000 at most]
+    #[arg(long, env = "TOWERGATE_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_connections: Option<u32>,
+    /// How long a connection may go without a request that is let in [default: 10s]
+    #[arg(long, env = "TOWERGATE_AUTHENTICATION_TIMEOUT", value_name = "TIME", value_parser = some_time)]
+    pub(crate) authentication_timeout: Option<Duration>,
+    /// The largest head of a request, 8KiB or more [default: 64KiB]
+    #[arg(long, env = "TOWERGATE_MAX_HEADER_BYTES", value_name = "SIZE", value_parser = head_size)]
+    pub(crate) max_header_bytes: Option<usize>,
+    /// The most fields in the head of a request [default: 256]
+    #[arg(long, env = "TOWERGATE_MAX_HEADERS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_headers: Option<u32>,
+    /// Requests at a time on one HTTP/2 connection [default: 256]
+    #[arg(long, env = "TOWERGATE_MAX_STREAMS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_streams: Option<u32>,
     /// The largest JSON body that is accepted [default: 64MiB]
     #[arg(long, env = "TOWERGATE_MAX_BODY", value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) max_body: Option<usize>,
@@ -212,6 +231,19 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
+}
+
+/// A time that is not zero.
+fn some_time(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .and_then(|time| if time.is_zero() { Err("must be more than zero".to_owned()) } else { Ok(time) })
+}
+
+/// The size of a request's head.
+fn head_size(text: &str) -> Result<usize, String> {
+    parse_bytes(text).and_then(|bytes| {
+        if bytes < MIN_HEADER_BYTES { Err("must be 8KiB or more".to_owned()) } else { Ok(bytes) }
+    })
 }
 
 /// Says what is wrong with the command line. clap names the flag alone, also where the value came from its variable.

@@ -19,6 +19,7 @@ mod text;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use towergate::server::raise_descriptor_limit;
 
 use crate::cli::{Cli, Command};
 
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
     };
     let matches = matches.subcommand().map_or(&matches, |(_, below)| below);
     logging::hush_panics();
+    // Where it cannot be raised, what there is bounds the connections.
+    let _ = raise_descriptor_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

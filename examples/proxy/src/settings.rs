@@ -102,6 +102,36 @@ pub(crate) fn plan(args: &ServerArgs, matches: &ArgMatches, config: Option<&Conf
             "TOWERGATE_CLIENT_AUTH",
             args.client_auth.client_auth.map(|mode| Some(mode.into()))
         )),
+        max_connections: plan.max_connections.overridden(over!(
+            max_connections,
+            "--max-connections",
+            "TOWERGATE_MAX_CONNECTIONS",
+            args.max_connections.map(|connections| Some(connections as usize))
+        )),
+        authentication_timeout: plan.authentication_timeout.overridden(over!(
+            authentication_timeout,
+            "--authentication-timeout",
+            "TOWERGATE_AUTHENTICATION_TIMEOUT",
+            args.authentication_timeout
+        )),
+        max_header_bytes: plan.max_header_bytes.overridden(over!(
+            max_header_bytes,
+            "--max-header-bytes",
+            "TOWERGATE_MAX_HEADER_BYTES",
+            args.max_header_bytes
+        )),
+        max_headers: plan.max_headers.overridden(over!(
+            max_headers,
+            "--max-headers",
+            "TOWERGATE_MAX_HEADERS",
+            args.max_headers.map(|fields| fields as usize)
+        )),
+        max_streams: plan.max_streams.overridden(over!(
+            max_streams,
+            "--max-streams",
+            "TOWERGATE_MAX_STREAMS",
+            args.max_streams
+        )),
         max_body: plan.max_body.overridden(over!(
             max_body,
             "--max-body",
@@ -172,11 +202,8 @@ pub(crate) fn limited(
 /// The server. Where strangers may reach the listener, only `/healthz` and `/readyz` are public; so they are while
 /// there are client keys, which the server sees to.
 pub(crate) fn server(plan: &ServerPlan) -> Result<ServerBuilder, Error> {
-    Ok(Server::builder()
-        .listen(plan.listen.value)
-        .admin_listen(plan.admin_listen.value)
-        .drain_delay(plan.drain_delay.value)
-        .drain_timeout(plan.drain_timeout.value)
+    Ok(plan
+        .listener(Server::builder())
         .public_metrics(is_loopback(plan.listen.value))
         .metrics(telemetry::install_metrics()?))
 }

@@ -10,7 +10,8 @@
 //! strips or passes on. The request gets [`ClientName`], also in its [`RequestRecord`], and, where the key
 //! does not reach everything, an [`Arc<ClientAccess>`](towergate_core::access::ClientAccess), which the intake
 //! layer enforces. Where the keys are those of several clients, an `Idempotency-Key` is replaced by one that belongs to the
-//! client: the same again for the same value, and another one for every other client.
+//! client: the same again for the same value, and another one for every other client. The [`Downstream`] of its connection
+//! is told that a request was let in, also where everybody is.
 //!
 //! **Response.** It says in [`X_TOWERGATE_MODIFIED`] that the `Idempotency-Key` was replaced. Bodies are not touched.
 //!
@@ -67,7 +68,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use towergate_core::{
     BoxError,
-    context::{ClientName, RequestRecord},
+    context::{ClientName, Downstream, RequestRecord},
     headers::X_TOWERGATE_MODIFIED,
 };
 
@@ -157,6 +158,9 @@ where
                 }
                 Err(error) => return ResponseFuture { inner: Refusable::refused(error), scoped },
             }
+        }
+        if let Some(connection) = request.extensions().get::<Downstream>() {
+            connection.set_admitted();
         }
         ResponseFuture { inner: Refusable::called(self.inner.call(request)), scoped }
     }

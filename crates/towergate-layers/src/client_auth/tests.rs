@@ -300,3 +300,25 @@ async fn an_idempotency_key_is_the_clients_own_where_there_are_several_clients()
     let one = ClientKeys::new(one).unwrap();
     assert_eq!(sent(one, "tg-alice", &chosen).await, (Some(HeaderValue::from_static("k-1")), false));
 }
+
+#[tokio::test]
+async fn a_connection_is_told_once_a_request_was_let_in() {
+    let service = |layer: ClientAuthLayer| {
+        layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(()))))
+    };
+    let request = |connection: &Downstream, key: &str| {
+        let request = Request::builder().header("authorization", key).extension(connection.clone());
+        request.body(()).unwrap()
+    };
+    let connection = Downstream::default();
+    let guarded = service(ClientAuthLayer::new(keys()));
+    assert!(guarded.clone().oneshot(request(&connection, "Bearer wrong")).await.is_err());
+    assert!(!connection.is_admitted());
+    guarded.clone().oneshot(request(&connection, "Bearer tg-alice")).await.unwrap();
+    assert!(connection.is_admitted());
+    assert!(guarded.oneshot(request(&connection, "Bearer wrong")).await.is_err());
+    assert!(connection.is_admitted(), "once and for all");
+    let connection = Downstream::default();
+    service(ClientAuthLayer::off()).oneshot(request(&connection, "none")).await.unwrap();
+    assert!(connection.is_admitted());
+}

@@ -22,6 +22,11 @@ pub struct ServerPlan {
     pub tls_key_file: Setting<Option<PathBuf>>,
     pub tls_client_ca_file: Setting<Option<PathBuf>>,
     pub client_auth: Setting<Option<ClientAuthMode>>,
+    pub max_connections: Setting<Option<usize>>,
+    pub authentication_timeout: Setting<Duration>,
+    pub max_header_bytes: Setting<usize>,
+    pub max_headers: Setting<usize>,
+    pub max_streams: Setting<u32>,
     pub max_body: Setting<usize>,
     pub max_upload: Setting<usize>,
     pub max_in_flight: Setting<Option<u32>>,
@@ -45,6 +50,11 @@ impl ServerPlan {
             tls_key_file: Setting::built_in(None),
             tls_client_ca_file: Setting::built_in(None),
             client_auth: Setting::built_in(None),
+            max_connections: Setting::built_in(None),
+            authentication_timeout: Setting::built_in(Duration::from_secs(10)),
+            max_header_bytes: Setting::built_in(64 << 10),
+            max_headers: Setting::built_in(256),
+            max_streams: Setting::built_in(256),
             max_body: Setting::built_in(64 << 20),
             max_upload: Setting::built_in(1 << 30),
             max_in_flight: Setting::built_in(None),
@@ -74,6 +84,26 @@ impl ServerPlan {
         match self.max_in_flight.value {
             Some(requests) => gateway.max_in_flight(requests as usize),
             None => gateway,
+        }
+    }
+
+    /// Gives a server these addresses, limits and times.
+    #[cfg(feature = "server")]
+    pub fn listener(&self, server: crate::server::ServerBuilder) -> crate::server::ServerBuilder {
+        let authentication = self.authentication_timeout.value;
+        let clocks = crate::server::ConnectionClocks { authentication, ..Default::default() };
+        let server = server
+            .listen(self.listen.value)
+            .admin_listen(self.admin_listen.value)
+            .clocks(clocks)
+            .max_header_bytes(self.max_header_bytes.value)
+            .max_headers(self.max_headers.value)
+            .max_streams(self.max_streams.value)
+            .drain_delay(self.drain_delay.value)
+            .drain_timeout(self.drain_timeout.value);
+        match self.max_connections.value {
+            Some(connections) => server.max_connections(connections),
+            None => server,
         }
     }
 
@@ -117,6 +147,13 @@ impl ServerPlan {
                 }
                 .to_owned()
             }),
+            row("server.max_connections", &self.max_connections, |it| {
+                it.map_or_else(|| "by the limit of file descriptors".to_owned(), |it| it.to_string())
+            }),
+            row("server.authentication_timeout", &self.authentication_timeout, seconds),
+            row("server.max_header_bytes", &self.max_header_bytes, |bytes| size(*bytes)),
+            row("server.max_headers", &self.max_headers, ToString::to_string),
+            row("server.max_streams", &self.max_streams, ToString::to_string),
             row("server.max_body", &self.max_body, |bytes| size(*bytes)),
             row("server.max_upload", &self.max_upload, |bytes| size(*bytes)),
             row("server.max_in_flight", &self.max_in_flight, |it| {
@@ -140,8 +177,18 @@ impl ServerPlan {
 
     /// Whether what differs takes a restart.
     pub(super) fn needs_restart(&self, running: &Self) -> bool {
+        let limits = |plan: &Self| {
+            (
+                plan.max_connections.value,
+                plan.authentication_timeout.value,
+                plan.max_header_bytes.value,
+                plan.max_headers.value,
+                plan.max_streams.value,
+            )
+        };
         let fixed = |plan: &Self| {
             (
+                limits(plan),
                 plan.listen.value,
                 plan.admin_listen.value,
                 plan.tls_cert_file.value.clone(),
@@ -181,6 +228,21 @@ impl ServerPlan {
             client_auth: built_in
                 .client_auth
                 .overridden(server.client_auth.map(|it| (Some(it), at("server.client_auth")))),
+            max_connections: built_in.max_connections.overridden(
+                server.max_connections.map(|it| (Some(it as usize), at("server.max_connections"))),
+            ),
+            authentication_timeout: built_in
+                .authentication_timeout
+                .overridden(time(server.authentication_timeout, "server.authentication_timeout")),
+            max_header_bytes: built_in
+                .max_header_bytes
+                .overridden(size(server.max_header_bytes, "server.max_header_bytes")),
+            max_headers: built_in
+                .max_headers
+                .overridden(server.max_headers.map(|it| (it as usize, at("server.max_headers")))),
+            max_streams: built_in
+                .max_streams
+                .overridden(server.max_streams.map(|it| (it, at("server.max_streams")))),
             max_body: built_in.max_body.overridden(size(server.max_body, "server.max_body")),
             max_upload: built_in.max_upload.overridden(size(server.max_upload, "server.max_upload")),
             max_in_flight: built_in

@@ -17,24 +17,34 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinSet, unconstrained},
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tower_service::Service;
-use towergate_core::Body;
+use towergate_core::{Body, error::is_out_of_descriptors};
 
 use super::{
     GuardedIo, ServerBuilder, Tls,
-    connection::ConnectionState,
+    descriptors::{self, Spare},
     drain::{Drain, DrainControl},
     io::later,
+    places::{Place, Places},
+    state::ConnectionState,
     surface::{Shown, Surface},
 };
 use crate::Gateway;
 
 /// How long a connection must have been quiet to be closed in a shutdown.
 const LINGER: Duration = Duration::from_millis(500);
+
+/// How long accepting rests where the system does not let it.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// For how long a connection is too new to be closed for want of a descriptor: what it is to ask for is on its way.
+const NEW: Duration = Duration::from_secs(1);
+
+/// How often it is said in the log that it does not.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// How often the metrics are tidied up.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -43,6 +53,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct BoundServer<S> {
     settings: ServerBuilder,
+    max_connections: usize,
     service: S,
     listener: TcpListener,
     admin: Option<TcpListener>,
@@ -70,6 +81,15 @@ struct Connections<S> {
     service: S,
     settings: ServerBuilder,
     drain: Drain,
+    places: Arc<Places>,
+}
+
+/// What is known from one connection to the next.
+#[derive(Debug, Default)]
+struct Accepting {
+    spare: Spare,
+    paused: Option<Instant>,
+    warned: Option<Instant>,
 }
 
 // === impl BoundServer ===
@@ -92,7 +112,8 @@ where
         let is_open_to_strangers = !settings.tls.as_ref().is_some_and(Tls::asks_for_certificates);
         let gateway = (&service as &dyn Any).downcast_ref::<Gateway>().filter(|_| is_open_to_strangers);
         let _exposed = gateway.and_then(|gateway| gateway.listens_on(local_addr));
-        Ok(Self { settings, service, listener, admin, local_addr, admin_addr, _exposed })
+        let max_connections = descriptors::connections(settings.max_connections);
+        Ok(Self { settings, max_connections, service, listener, admin, local_addr, admin_addr, _exposed })
     }
 
     /// Where it listens: the real port where 0 was asked for.
@@ -103,6 +124,11 @@ where
     /// Where the operators' own listener is.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin_addr
+    }
+
+    /// How many connections it has at a time; see [`ServerBuilder::max_connections`].
+    pub fn max_connections(&self) -> usize {
+        self.max_connections
     }
 
     /// Serves until `shutdown` resolves, then drains: `/readyz` says no; for the drain delay
@@ -118,8 +144,10 @@ where
             let surface = Surface::admin(drain.clone(), shown);
             // The operators' listener answers until the very end: it is how they watch the drain.
             let (hold, never_drains) = DrainControl::new();
-            let plain = ServerBuilder { tls: None, ..self.settings.clone() };
-            let connections = Connections::new(surface, plain, never_drains);
+            let mut plain = ServerBuilder { tls: None, ..self.settings.clone() };
+            // Nobody is let in there, and nobody is a stranger.
+            plain.clocks.authentication = plain.clocks.idle;
+            let connections = Connections::new(surface, plain, never_drains, descriptors::OPERATORS);
             tokio::spawn(async move {
                 let _hold = hold;
                 Arc::new(connections).accept(&listener, &mut JoinSet::new(), std::future::pending()).await;
@@ -139,7 +167,8 @@ where
         let certificates = self.settings.tls.clone().map(|tls| tokio::spawn(tls.follow()));
 
         let mut tasks = JoinSet::new();
-        let connections = Arc::new(Connections::new(public, self.settings.clone(), drain.clone()));
+        let (settings, max_connections) = (self.settings.clone(), self.max_connections);
+        let connections = Arc::new(Connections::new(public, settings, drain.clone(), max_connections));
         connections.accept(&self.listener, &mut tasks, shutdown).await;
 
         let began = Instant::now();
@@ -171,7 +200,7 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
-    fn new(service: S, settings: ServerBuilder, drain: Drain) -> Self {
+    fn new(service: S, settings: ServerBuilder, drain: Drain, max_connections: usize) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -187,68 +216,80 @@ where
             .keep_alive_timeout(Duration::from_secs(20))
             .max_concurrent_streams(settings.max_streams)
             .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX));
-        Self { http1, http2, service, settings, drain }
+        Self { http1, http2, service, settings, drain, places: Places::new(max_connections) }
     }
 
-    /// Accepts until `until` resolves. The permits bound the connections over all calls.
+    /// Accepts until `until` resolves. The places bound the connections over all calls.
     async fn accept(
         self: &Arc<Self>,
         listener: &TcpListener,
         tasks: &mut JoinSet<()>,
         until: impl Future<Output = ()>,
     ) {
-        let free = self.settings.max_connections.saturating_sub(tasks.len());
-        let permits = Arc::new(Semaphore::new(free));
         tokio::pin!(until);
+        let mut accepting = Accepting::default();
+        // Accepted, and without a place so far.
+        let mut newcomer = None;
         loop {
             tokio::select! {
                 () = &mut until => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
-                (stream, permit) = next(listener, Arc::clone(&permits)) => {
-                    tasks.spawn(Arc::clone(self).connection(stream, permit));
+                stream = accepting.next(listener, &self.places), if newcomer.is_none() => newcomer = Some(stream),
+                () = self.places.free(), if newcomer.is_some() => {
+                    if let Some(stream) = newcomer.take() {
+                        tasks.spawn(Arc::clone(self).connection(stream, self.places.take()));
+                    }
                 }
             }
         }
         // What the system has accepted already would be reset with the listener.
-        while let Some((stream, permit)) = unconstrained(next(listener, Arc::clone(&permits))).now_or_never()
+        while let Some(stream) =
+            newcomer.take().or_else(|| unconstrained(accepting.next(listener, &self.places)).now_or_never())
+            && unconstrained(self.places.free()).now_or_never().is_some()
         {
-            tasks.spawn(Arc::clone(self).connection(stream, permit));
+            tasks.spawn(Arc::clone(self).connection(stream, self.places.take()));
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, place: Place) {
         // A small event must not wait for the acknowledgement of the last one.
         let _ = stream.set_nodelay(true);
-        match &self.settings.tls {
-            None => self.guarded(stream, permit).await,
-            // Boxed, so that a connection without it does not keep room for it.
-            Some(tls) => Box::pin(self.secured(tls, stream, permit)).await,
+        let state = place.state();
+        let serving = async {
+            match &self.settings.tls {
+                None => self.guarded(stream, state).await,
+                // Boxed, so that a connection without it does not keep room for it.
+                Some(tls) => Box::pin(self.secured(tls, stream, state)).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = state.makes_way() => {}
+            () = serving => {}
         }
     }
 
-    async fn secured(&self, tls: &Tls, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
+    async fn secured(&self, tls: &Tls, stream: TcpStream, state: &Arc<ConnectionState>) {
         let stream = tokio::select! {
             stream = tls.handshake(stream, self.settings.clocks.handshake) => stream,
             () = closing(&self.drain) => None,
         };
         if let Some(stream) = stream {
-            self.guarded(stream, permit).await;
+            self.guarded(stream, state).await;
         }
     }
 
-    async fn guarded<T>(&self, stream: T, permit: Option<OwnedSemaphorePermit>)
+    async fn guarded<T>(&self, stream: T, state: &Arc<ConnectionState>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (mut io, guard) = GuardedIo::new(stream, self.settings.clocks);
-        let state = guard.state();
-        let gone = guard.gone();
+        let (mut io, guard) = GuardedIo::with_state(stream, self.settings.clocks, Arc::clone(state));
         let service = guard.with_drain(self.drain.clone()).wrap(self.service.clone());
         let speaks_http2 = tokio::select! {
             speaks_http2 = io.speaks_http2() => speaks_http2,
-            () = closable(&self.drain, &state) => return,
+            () = closable(&self.drain, state) => return,
         };
-        let closable = closable(&self.drain, &state);
+        let closable = closable(&self.drain, state);
         let io = TokioIo::new(io);
         let result = match speaks_http2 {
             Ok(false) => {
@@ -266,8 +307,7 @@ where
             tracing::debug!(%error, "a connection ended early");
         }
         // A tunnel has taken the connection with it: it keeps its place until it ends.
-        gone.await;
-        drop(permit);
+        state.gone().await;
     }
 }
 
@@ -301,18 +341,44 @@ async fn closing(drain: &Drain) {
     sleep(LINGER).await;
 }
 
-/// The next connection. Where the process has no file descriptor left it waits and tries again.
-async fn next(listener: &TcpListener, permits: Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    let permit = permits.acquire_owned().await.ok();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
-            Err(error) if of_the_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection; trying again in a second");
-                sleep(Duration::from_secs(1)).await;
+// === impl Accepting ===
+
+impl Accepting {
+    /// The next connection. Where no file descriptor is left another connection makes way for it, and it is tried again
+    /// after a pause.
+    async fn next(&mut self, listener: &TcpListener, places: &Places) -> TcpStream {
+        loop {
+            if let Some(until) = self.paused {
+                sleep_until(until).await;
+                self.paused = None;
+            }
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    self.spare.keep();
+                    return stream;
+                }
+                Err(error) if of_the_connection(&error) => {}
+                Err(error) => {
+                    self.warn(&error);
+                    places.evict(NEW);
+                    if !(is_out_of_descriptors(&error) && self.spare.give()) {
+                        self.paused = Some(Instant::now() + PAUSE);
+                    }
+                }
             }
         }
+    }
+
+    fn warn(&mut self, error: &io::Error) {
+        if self.warned.is_some_and(|warned| warned.elapsed() < WARN_EVERY) {
+            return;
+        }
+        self.warned = Some(Instant::now());
+        tracing::warn!(
+            %error,
+            "cannot accept connections; others are closed for them where they can be. Raise the limit of file \
+             descriptors (ulimit -n), or lower server.max_connections"
+        );
     }
 }
 
@@ -347,8 +413,9 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (_control, drain) = DrainControl::new();
         let surface = Surface::admin(drain.clone(), Shown::default());
-        let connections = Connections::new(surface, crate::server::Server::builder(), drain);
-        let connection = Arc::new(connections).connection(stream, None);
+        let connections = Connections::new(surface, crate::server::Server::builder(), drain, 1);
+        let place = connections.places.take();
+        let connection = Arc::new(connections).connection(stream, place);
         assert!(size_of_val(&connection) < 3 * 1024, "{}", size_of_val(&connection));
     }
 }

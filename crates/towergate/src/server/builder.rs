@@ -11,6 +11,9 @@ use towergate_core::Body;
 use super::{ConnectionClocks, Tls, accept::BoundServer};
 use crate::Gateway;
 
+/// The least that [`ServerBuilder::max_header_bytes`] can be: what hyper reads at a time.
+pub const MIN_HEADER_BYTES: usize = 8 * 1024;
+
 /// The standalone server; see [`ServerBuilder`].
 #[derive(Debug)]
 pub struct Server;
@@ -23,7 +26,7 @@ pub struct ServerBuilder {
     pub(super) admin_listen: Option<SocketAddr>,
     pub(super) tls: Option<Tls>,
     pub(super) clocks: ConnectionClocks,
-    pub(super) max_connections: usize,
+    pub(super) max_connections: Option<usize>,
     pub(super) max_header_bytes: usize,
     pub(super) max_headers: usize,
     pub(super) max_streams: u32,
@@ -44,7 +47,7 @@ impl Server {
             admin_listen: None,
             tls: None,
             clocks: ConnectionClocks::default(),
-            max_connections: 10_000,
+            max_connections: None,
             max_header_bytes: 64 * 1024,
             max_headers: 256,
             max_streams: 256,
@@ -86,20 +89,25 @@ impl ServerBuilder {
         self
     }
 
-    /// Connections at a time; further ones wait in the system's backlog. Default 10,000.
+    /// Connections at a time. Past it a newcomer takes the place of the oldest connection on which no request was ever
+    /// let in, else of the one that has been idle for the longest; while requests are under way on all of them, it
+    /// waits in the system's backlog. Never more than the process's limit of file descriptors leaves, less 64 for
+    /// everything else. Default: half of that, so that each has one left for its provider, and at most 10,000; see
+    /// [`raise_descriptor_limit`](super::raise_descriptor_limit).
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.max_connections = connections.max(1);
+        self.max_connections = Some(connections);
         self
     }
 
     /// Bytes a request head may have; more is a 431. Default 64 KiB. On HTTP/1.1 this is also what a
-    /// connection buffers of an answer that its client does not read. At least 8 KiB.
+    /// connection buffers of an answer that its client does not read. At least [`MIN_HEADER_BYTES`].
     pub fn max_header_bytes(mut self, bytes: usize) -> Self {
-        self.max_header_bytes = bytes.max(8 * 1024);
+        self.max_header_bytes = bytes.max(MIN_HEADER_BYTES);
         self
     }
 
-    /// Fields a request head may have (HTTP/1.1); more is a 431. Default 256.
+    /// Fields a request head may have (HTTP/1.1); more is a 431. Over HTTP/2 each counts 32 bytes to
+    /// [`max_header_bytes`](Self::max_header_bytes) beside its own. Default 256.
     pub fn max_headers(mut self, fields: usize) -> Self {
         self.max_headers = fields.max(1);
         self

@@ -1,15 +1,11 @@
-//! What is known of one connection: whether a request is under way on it, and since when not.
+//! [`Guarded`]: the service of one connection, which tells its clocks what is under way on it.
 
 use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,55 +16,13 @@ use http::{
 use http_body::Frame;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tokio::{sync::Notify, time::Instant};
 use tower_service::Service;
 use towergate_core::{
     Body, BoxError,
     body::{End, Guard, Observe, Observed},
-    context::Downstream,
 };
 
-use super::{
-    drain::Drain,
-    stream::{Found, Stream, Streams},
-    upload::received,
-};
-
-/// What the clocks of a connection and the service on it tell each other.
-#[derive(Debug)]
-pub(super) struct ConnectionState {
-    downstream: Downstream,
-    /// Spares the lock at each read while a request is under way.
-    busy: AtomicBool,
-    inner: Mutex<Inner>,
-    gone: Notify,
-}
-
-#[derive(Debug)]
-struct Inner {
-    /// Requests under way: more than one on HTTP/2 only.
-    requests: usize,
-    waiting: Waiting,
-    multiplexed: bool,
-    streams: Streams,
-    tunnel: Option<Tunnelled>,
-}
-
-/// The connection is a tunnel, and so a request under way for as long as it lives.
-#[derive(Debug)]
-struct Tunnelled {
-    drain: Option<Drain>,
-}
-
-/// What a connection waits for from its client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waiting {
-    FirstByte(Instant),
-    Header(Instant),
-    Idle(Instant),
-    /// A request is under way: its own clocks hold.
-    No,
-}
+use super::{drain::Drain, state::ConnectionState, stream::Stream, upload::received};
 
 /// Wraps the service of one guarded connection.
 #[derive(Debug, Clone)]
@@ -78,7 +32,7 @@ pub struct ConnectionGuard {
 }
 
 /// The service of one connection: marks when a request is under way, and gives it the
-/// [`Downstream`] of its connection. Made by [`ConnectionGuard::wrap`].
+/// [`Downstream`](towergate_core::context::Downstream) of its connection. Made by [`ConnectionGuard::wrap`].
 #[derive(Debug, Clone)]
 pub struct Guarded<S> {
     inner: S,
@@ -129,120 +83,11 @@ pub(super) struct UnderWay {
     drain: Option<Drain>,
 }
 
-// === impl ConnectionState ===
-
-impl ConnectionState {
-    pub(super) fn new(now: Instant) -> Self {
-        let inner = Inner {
-            requests: 0,
-            waiting: Waiting::FirstByte(now),
-            multiplexed: false,
-            streams: Streams::default(),
-            tunnel: None,
-        };
-        Self {
-            downstream: Downstream::default(),
-            busy: AtomicBool::new(false),
-            inner: Mutex::new(inner),
-            gone: Notify::new(),
-        }
-    }
-
-    /// The client reads nothing of the connection: every request on it is told.
-    pub(super) fn set_stalled(&self) {
-        self.downstream.set_stalled();
-        self.lock().streams.set_stalled();
-    }
-
-    /// Lets go of the answers on single streams that the client has not read for `limit`; says when
-    /// the next would be due. `None` where nothing but such streams is left of the connection.
-    pub(super) fn check_streams(&self, now: Instant, limit: Duration) -> Option<Option<Instant>> {
-        let inner = self.lock();
-        if !inner.multiplexed {
-            return Some(None);
-        }
-        let Found { stalled, abandoned, due } = inner.streams.check(now, limit);
-        drop(inner);
-        // Ends these requests, which takes the lock.
-        drop(stalled);
-        let over = abandoned && self.lock().requests == 0;
-        (!over).then_some(due)
-    }
-
-    pub(super) fn waiting(&self) -> Waiting {
-        self.lock().waiting
-    }
-
-    /// Until when a connection that is to be closed is left open: on HTTP/1.1 a client may be sending
-    /// its next request at this moment, not having been told to go. `None`: close it now.
-    pub(super) fn lingers_until(&self, now: Instant, linger: Duration) -> Option<Instant> {
-        let inner = self.lock();
-        match inner.waiting {
-            // Its GOAWAY tells the client without losing anything (RFC 9113, section 6.8).
-            _ if inner.multiplexed => None,
-            Waiting::No => Some(now + linger),
-            Waiting::FirstByte(since) | Waiting::Header(since) | Waiting::Idle(since) => {
-                Some(since + linger).filter(|until| *until > now)
-            }
-        }
-    }
-
-    /// Bytes came in. On HTTP/2 they may be pings: only a request ends the idle time there.
-    pub(super) fn bytes_arrived(&self) {
-        if self.busy.load(Relaxed) {
-            return;
-        }
-        let mut inner = self.lock();
-        if matches!(inner.waiting, Waiting::FirstByte(_) | Waiting::Idle(_)) && !inner.multiplexed {
-            inner.waiting = Waiting::Header(Instant::now());
-        }
-    }
-
-    fn request_begins(&self, version: Version) {
-        let mut inner = self.lock();
-        inner.requests += 1;
-        inner.multiplexed = version >= Version::HTTP_2;
-        inner.waiting = Waiting::No;
-        self.busy.store(true, Relaxed);
-    }
-
-    fn request_ends(&self) {
-        let mut inner = self.lock();
-        inner.requests = inner.requests.saturating_sub(1);
-        if inner.requests == 0 {
-            inner.waiting = Waiting::Idle(Instant::now());
-            self.busy.store(false, Relaxed);
-        }
-    }
-
-    /// Its client was told that the protocol is another from now on.
-    fn tunnel_begins(&self, version: Version, drain: Option<&Drain>) {
-        self.request_begins(version);
-        if let Some(drain) = drain {
-            drain.request_begins();
-        }
-        self.lock().tunnel = Some(Tunnelled { drain: drain.cloned() });
-    }
-
-    /// The connection itself was let go.
-    pub(super) fn io_dropped(&self) {
-        if let Some(Tunnelled { drain: Some(drain) }) = self.lock().tunnel.take() {
-            drain.request_ends();
-        }
-        self.gone.notify_one();
-    }
-
-    /// Nothing in here can be left half done.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 // === impl OpenStream ===
 
 impl OpenStream {
     fn new(state: &Arc<ConnectionState>) -> Self {
-        let (id, stream) = state.lock().streams.open();
+        let (id, stream) = state.open_stream();
         Self { state: Arc::clone(state), id, stream }
     }
 }
@@ -250,7 +95,7 @@ impl OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         // The body itself goes with `self.stream`, after the lock, which the end of a request takes.
-        self.state.lock().streams.close(self.id);
+        self.state.close_stream(self.id);
     }
 }
 
@@ -267,16 +112,6 @@ impl ConnectionGuard {
     pub(super) fn with_drain(mut self, drain: Drain) -> Self {
         self.drain = Some(drain);
         self
-    }
-
-    pub(super) fn state(&self) -> Arc<ConnectionState> {
-        Arc::clone(&self.state)
-    }
-
-    /// Resolves once the connection was let go, as a tunnel too. For one caller.
-    pub(super) fn gone(&self) -> impl Future<Output = ()> + Send + 'static {
-        let state = Arc::clone(&self.state);
-        async move { state.gone.notified().await }
     }
 
     /// Wraps the service of the guarded connection, for hyper's `serve_connection_with_upgrades`:
@@ -318,7 +153,7 @@ where
         let stream = (version >= Version::HTTP_2).then(|| OpenStream::new(&self.guard.state));
         let downstream = match &stream {
             Some(stream) => stream.stream.downstream(),
-            None => &self.guard.state.downstream,
+            None => self.guard.state.downstream(),
         };
         let mut request = received(request);
         request.extensions_mut().insert(downstream.clone());

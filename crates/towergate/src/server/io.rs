@@ -7,11 +7,13 @@
 //! - **first byte**: from the accept to the first byte;
 //! - **header**: from the first byte of a request to its whole head (HTTP/1.1);
 //! - **idle**: between requests, while none is under way;
+//! - **authentication**: from the accept until a request is [let in](towergate_core::context::Downstream::set_admitted),
+//!   while none is under way; neither bytes nor refused requests put it off;
 //! - **write progress**: while bytes are ready for the client and it takes none.
 //!
 //! A WebSocket is a request under way for as long as the connection lives: only write progress runs.
 //!
-//! A connection that ran out of the first three is closed. One whose client does not read is marked
+//! A connection that ran out of one of the first four is closed. One whose client does not read is marked
 //! as stalled in [`Downstream`](towergate_core::context::Downstream), which every request on it
 //! carries, and is broken off: the outcome of its requests is `client_stalled`.
 //!
@@ -34,12 +36,14 @@ use tokio::{
 };
 
 use super::{
-    connection::{ConnectionGuard, ConnectionState, Waiting},
+    connection::ConnectionGuard,
     preface::{Unread, speaks_http2},
+    state::ConnectionState,
 };
 use crate::time::CENTURY;
 
-const NOTHING_TAKEN: &str = "the client took nothing of the answer within the write progress clock";
+pub(super) const NOTHING_TAKEN: &str =
+    "the client took nothing of the answer within the write progress clock";
 
 /// How long a connection may be silent, and how long its client may not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +59,12 @@ pub struct ConnectionClocks {
     /// Between requests. Default 620 s: longer than the idle time of the load balancers in front,
     /// so that it is they who close, and no request meets a connection that is just being closed.
     pub idle: Duration,
+    /// From the accept until a request is let in: while it is not, the connection is closed after this unless a
+    /// request is under way, whatever else comes on it. A request is let in by
+    /// [`ClientAuth`](towergate_layers::client_auth::ClientAuth), where keys are asked for and where not; a service
+    /// without that layer says so itself, with
+    /// [`Downstream::set_admitted`](towergate_core::context::Downstream::set_admitted). Default 10 s.
+    pub authentication: Duration,
     /// How long a client may take nothing of what is ready for it. Default 60 s.
     pub write_progress: Duration,
 }
@@ -81,27 +91,8 @@ impl Default for ConnectionClocks {
             first_byte: Duration::from_secs(30),
             header: Duration::from_secs(30),
             idle: Duration::from_secs(620),
+            authentication: Duration::from_secs(10),
             write_progress: Duration::from_secs(60),
-        }
-    }
-}
-
-impl ConnectionClocks {
-    fn shortest(&self) -> Duration {
-        self.first_byte.min(self.header).min(self.idle).min(self.write_progress)
-    }
-
-    /// The clock for a connection that waits, and since when it has run.
-    fn reading(&self, waiting: Waiting) -> Option<(Instant, Duration, &'static str)> {
-        match waiting {
-            Waiting::FirstByte(since) => {
-                Some((since, self.first_byte, "no request within the first byte clock"))
-            }
-            Waiting::Header(since) => {
-                Some((since, self.header, "no whole request head within the header clock"))
-            }
-            Waiting::Idle(since) => Some((since, self.idle, "no further request within the idle clock")),
-            Waiting::No => None,
         }
     }
 }
@@ -112,9 +103,18 @@ impl<T> GuardedIo<T> {
     /// Guards a connection that was just accepted. The service on it must be wrapped by the
     /// [`ConnectionGuard`], which tells the clocks when a request is under way.
     pub fn new(inner: T, clocks: ConnectionClocks) -> (Self, ConnectionGuard) {
+        Self::with_state(inner, clocks, Arc::new(ConnectionState::new(Instant::now())))
+    }
+
+    /// Guards a connection of which something is known already. Its clocks begin now.
+    pub(super) fn with_state(
+        inner: T,
+        clocks: ConnectionClocks,
+        state: Arc<ConnectionState>,
+    ) -> (Self, ConnectionGuard) {
         let now = Instant::now();
-        let state = Arc::new(ConnectionState::new(now));
-        let timer = Box::pin(sleep_until(later(now, clocks.shortest())));
+        state.opens(now);
+        let timer = Box::pin(sleep_until(later(now, state.shortest(&clocks))));
         let guard = ConnectionGuard::new(Arc::clone(&state));
         (Self { inner, unread: Unread::default(), timer, write_blocked_since: None, clocks, state }, guard)
     }
@@ -134,7 +134,7 @@ impl<T> GuardedIo<T> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             // A clock that starts later than now is due later than this.
-            let mut next = later(now, self.clocks.shortest());
+            let mut next = later(now, self.state.shortest(&self.clocks));
             if let Some(since) = self.write_blocked_since {
                 let due = later(since, self.clocks.write_progress);
                 if due <= now {
@@ -147,8 +147,7 @@ impl<T> GuardedIo<T> {
                 Some(due) => next = due.map_or(next, |due| next.min(due)),
                 None => return Err(timed_out(NOTHING_TAKEN)),
             }
-            if let Some((since, limit, what)) = self.clocks.reading(self.state.waiting()) {
-                let due = later(since, limit);
+            if let Some((due, what)) = self.state.silence(&self.clocks) {
                 if due <= now {
                     return Err(timed_out(what));
                 }
@@ -175,7 +174,7 @@ pub(super) fn later(at: Instant, by: Duration) -> Instant {
     at.checked_add(by).unwrap_or_else(|| at + CENTURY)
 }
 
-fn timed_out(what: &'static str) -> io::Error {
+pub(super) fn timed_out(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 

@@ -18,10 +18,13 @@
 mod accept;
 mod builder;
 mod connection;
+mod descriptors;
 mod drain;
 mod io;
+mod places;
 mod preface;
 pub mod signal;
+mod state;
 mod stream;
 mod surface;
 pub mod telemetry;
@@ -33,8 +36,9 @@ mod tests;
 
 pub use self::{
     accept::{BoundServer, Report},
-    builder::{Server, ServerBuilder},
+    builder::{MIN_HEADER_BYTES, Server, ServerBuilder},
     connection::ConnectionGuard,
+    descriptors::raise_descriptor_limit,
     io::{ConnectionClocks, GuardedIo},
     tls::{Tls, TlsError, TlsFiles},
 };

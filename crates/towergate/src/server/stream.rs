@@ -10,7 +10,6 @@
 
 use std::{
     collections::HashMap,
-    io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -22,7 +21,10 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 use towergate_core::{BoxError, context::Downstream};
 
-use super::{connection::Answer, io::later};
+use super::{
+    connection::Answer,
+    io::{NOTHING_TAKEN, later, timed_out},
+};
 
 /// The streams of one connection, from the request to the end of its answer's body.
 #[derive(Debug, Default)]
@@ -64,8 +66,8 @@ pub(super) struct Found {
 // === impl Streams ===
 
 impl Streams {
-    pub(super) fn open(&mut self) -> (u64, Arc<Stream>) {
-        let stream = Arc::new(Stream { downstream: Downstream::default(), slot: Mutex::new(Slot::Asked) });
+    pub(super) fn open(&mut self, downstream: Downstream) -> (u64, Arc<Stream>) {
+        let stream = Arc::new(Stream { downstream, slot: Mutex::new(Slot::Asked) });
         let id = self.next;
         self.next += 1;
         self.open.insert(id, Arc::clone(&stream));
@@ -129,11 +131,7 @@ impl Stream {
                 *blocked_since = matches!(polled, Poll::Ready(Some(Ok(_)))).then(Instant::now);
                 polled
             }
-            Slot::Stalled => Poll::Ready(Some(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the client took nothing of the answer within the write progress clock",
-            )
-            .into()))),
+            Slot::Stalled => Poll::Ready(Some(Err(timed_out(NOTHING_TAKEN).into()))),
             Slot::Asked => Poll::Ready(None),
         }
     }

@@ -328,3 +328,181 @@ async fn what_outlasts_the_drain_timeout_is_cut_and_counted() {
     assert_eq!((report.under_way, report.cut), (1, 1));
     assert!(report.to_string().contains("--drain-timeout"));
 }
+
+/// Lets everything in but `/refused`.
+fn guarded() -> App {
+    app(|request| {
+        let refused = request.uri().path() == "/refused";
+        if !refused {
+            request.extensions().get::<Downstream>().unwrap().set_admitted();
+        }
+        async move {
+            let mut response = Response::new(Body::from("hello"));
+            if refused {
+                *response.status_mut() = http::StatusCode::UNAUTHORIZED;
+            }
+            response
+        }
+    })
+}
+
+/// No clock but that of strangers.
+fn for_strangers(authentication: Duration) -> ConnectionClocks {
+    ConnectionClocks {
+        handshake: Duration::MAX,
+        first_byte: Duration::MAX,
+        header: Duration::MAX,
+        idle: Duration::MAX,
+        authentication,
+        write_progress: Duration::MAX,
+    }
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+const REFUSED: &[u8] = b"GET /refused HTTP/1.1\r\nhost: x\r\n\r\n";
+/// The preface of HTTP/2 and an empty SETTINGS frame.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0pingpong";
+
+/// Sends `first`, then `again` every few milliseconds, until the server closes.
+async fn dribble(address: SocketAddr, first: &[u8], again: &[u8]) {
+    let (mut reading, mut writing) = TcpStream::connect(address).await.unwrap().into_split();
+    writing.write_all(first).await.unwrap();
+    let dribbling = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if writing.write_all(again).await.is_err() {
+                return;
+            }
+        }
+    };
+    let closed = async { while reading.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {} };
+    tokio::select! {
+        () = dribbling => {}
+        () = closed => {}
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_is_closed_whatever_it_sends() {
+    let clocks = for_strangers(Duration::from_millis(200));
+    let server = start(Server::builder().clocks(clocks), guarded()).await;
+    let closed = async {
+        tokio::join!(
+            dribble(server.address, b"", b""),
+            dribble(server.address, b"GET / HTTP/1.1\r\nx: ", b"y"),
+            dribble(server.address, REFUSED, b""),
+            dribble(server.address, REFUSED, REFUSED),
+            dribble(server.address, b"", b"\r\n"),
+            dribble(server.address, &HTTP2[..20], b""),
+            dribble(server.address, HTTP2, b""),
+            dribble(server.address, HTTP2, PING),
+        )
+    };
+    tokio::time::timeout(Duration::from_secs(10), Box::pin(closed)).await.expect("closed");
+}
+
+#[tokio::test]
+async fn whoever_was_let_in_once_and_whoever_is_being_answered_is_no_stranger() {
+    let clocks = for_strangers(Duration::from_millis(100));
+    let gate = Arc::new(Notify::new());
+    let opened = Arc::clone(&gate);
+    let slow = app(move |_| {
+        let gate = Arc::clone(&opened);
+        async move {
+            gate.notified().await;
+            Response::new(Body::from("late"))
+        }
+    });
+    let (known, slow) =
+        (start(Server::builder().clocks(clocks), guarded()), start(Server::builder().clocks(clocks), slow));
+    let (known, slow) = tokio::join!(known, slow);
+    let mut let_in = TcpStream::connect(known.address).await.unwrap();
+    let_in.write_all(GET).await.unwrap();
+    read_until(&mut let_in, "hello").await;
+    let mut under_way = TcpStream::connect(slow.address).await.unwrap();
+    under_way.write_all(GET).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let_in.write_all(REFUSED).await.unwrap();
+    read_until(&mut let_in, "hello").await;
+    gate.notify_one();
+    read_until(&mut under_way, "late").await;
+}
+
+#[tokio::test]
+async fn strangers_make_way_the_oldest_first() {
+    let clocks = for_strangers(Duration::MAX);
+    let server = start(Server::builder().clocks(clocks).max_connections(3), guarded()).await;
+    let mut let_in = TcpStream::connect(server.address).await.unwrap();
+    let_in.write_all(GET).await.unwrap();
+    read_until(&mut let_in, "hello").await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    silent.write_all(b"GET").await.unwrap();
+    let mut refused = TcpStream::connect(server.address).await.unwrap();
+    refused.write_all(REFUSED).await.unwrap();
+    read_until(&mut refused, "hello").await;
+
+    let mut newcomer = TcpStream::connect(server.address).await.unwrap();
+    newcomer.write_all(GET).await.unwrap();
+    read_until(&mut newcomer, "hello").await;
+    assert!(matches!(silent.read(&mut [0; 1]).await, Ok(0) | Err(_)), "it made way");
+    refused.write_all(REFUSED).await.unwrap();
+    read_until(&mut refused, "hello").await;
+
+    assert!(get(server.address, "/").await.ends_with("hello"));
+    assert!(matches!(refused.read(&mut [0; 1]).await, Ok(0) | Err(_)), "it made way");
+    for mut let_in in [let_in, newcomer] {
+        let_in.write_all(GET).await.unwrap();
+        read_until(&mut let_in, "hello").await;
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_make_way_and_those_in_use_are_waited_for() {
+    let gate = Arc::new(Notify::new());
+    let (began, opened) = (Arc::new(Notify::new()), Arc::clone(&gate));
+    let begins = Arc::clone(&began);
+    let app = app(move |request: Request<Body>| {
+        request.extensions().get::<Downstream>().unwrap().set_admitted();
+        let (gate, began) = (Arc::clone(&opened), Arc::clone(&begins));
+        async move {
+            if request.uri().path() == "/slow" {
+                began.notify_one();
+                gate.notified().await;
+            }
+            Response::new(Body::from("hello"))
+        }
+    });
+    let server = start(Server::builder().max_connections(2), app).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(GET).await.unwrap();
+    read_until(&mut idle, "hello").await;
+    let mut busy = TcpStream::connect(server.address).await.unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    began.notified().await;
+    let mut second = TcpStream::connect(server.address).await.unwrap();
+    second.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    began.notified().await;
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0, "it made way");
+    let third = get(server.address, "/");
+    tokio::pin!(third);
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut third).await.is_err(), "all are in use");
+    gate.notify_one();
+    assert!(third.await.ends_with("hello"));
+    gate.notify_one();
+    read_until(&mut busy, "hello").await;
+}
+
+#[tokio::test]
+async fn operators_have_places_of_their_own() {
+    let server = Server::builder().max_connections(1).admin_listen(Some(([127, 0, 0, 1], 0).into()));
+    let server = start(server, hello()).await;
+    let admin = server.admin.unwrap();
+    let mut strangers = Vec::new();
+    for address in [server.address, admin].repeat(40) {
+        strangers.push(TcpStream::connect(address).await.unwrap());
+    }
+    for address in [admin, server.address] {
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+    }
+}

@@ -4,6 +4,7 @@
 
 mod client_auth;
 mod following;
+mod limits;
 mod values;
 
 use std::{

@@ -66,6 +66,10 @@ impl Check<'_> {
                 None,
             );
         }
+        #[cfg(feature = "server")]
+        if plan.max_header_bytes.value < crate::server::MIN_HEADER_BYTES {
+            self.report("server.max_header_bytes", "must be 8KiB or more", None);
+        }
         for (name, value) in [("listen", &server.listen), ("admin_listen", &server.admin_listen)] {
             if let Some(address) = value
                 && address.parse::<SocketAddr>().is_err()

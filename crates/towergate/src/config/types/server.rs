@@ -21,6 +21,21 @@ pub struct ServerSection {
     /// Whether clients must present a key. Default: where there are client keys; a reload without any is refused then,
     /// unless this says that it is meant.
     pub client_auth: Option<ClientAuthMode>,
+    /// Connections at a time, of which those of clients that were never let in make way for others. Default: half of
+    /// what the limit of file descriptors leaves, and 10000 at most.
+    #[schemars(range(min = 1))]
+    pub max_connections: Option<u32>,
+    /// How long a connection may go without a request that is let in. Default: 10.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub authentication_timeout: Option<Time>,
+    /// The largest head of a request, 8KiB or more; a larger one is answered with 431. Default: 64KiB.
+    pub max_header_bytes: Option<Size>,
+    /// The most fields in the head of a request; more are answered with 431. Default: 256.
+    #[schemars(range(min = 1))]
+    pub max_headers: Option<u32>,
+    /// Requests at a time on one HTTP/2 connection. Default: 256.
+    #[schemars(range(min = 1))]
+    pub max_streams: Option<u32>,
     /// The largest JSON body. Default: 64MiB.
     pub max_body: Option<Size>,
     /// The largest streamed upload. Default: 1GiB.
