@@ -25,15 +25,17 @@ pub fn climbs(path: &str) -> bool {
 }
 
 /// The path as a server reads it that percent-decodes it, even more than once, takes a backslash for a slash and
-/// several slashes for one, cuts path parameters (`;x`) off each segment, and drops a slash at the end. Borrowed where
-/// there is nothing to do.
+/// several slashes for one, ends it at a control character, a `?` or a `#` that it has decoded, cuts parameters (`;x`)
+/// off its last segment, and drops white space or a slash at the end. Borrowed where there is nothing to do.
+///
+/// Servers do not agree on parameters in front of a slash: these stay, and so the path is that of no route.
 ///
 /// A route is looked up with it; what goes upstream is the path as it came.
 ///
 /// ```
 /// use towergate_core::path::normalize;
 ///
-/// assert_eq!(normalize("//chat%2Fcompletions;x/"), "/chat/completions");
+/// assert_eq!(normalize("//chat%2Fcompletions;x"), "/chat/completions");
 /// assert_eq!(normalize("/models/gpt-4.1"), "/models/gpt-4.1");
 /// ```
 #[must_use]
@@ -42,16 +44,30 @@ pub fn normalize(path: &str) -> Cow<'_, str> {
     if !is_odd || path == "/" {
         return path.into();
     }
-    let decoded = decode(path.as_bytes());
-    let mut normal = Vec::with_capacity(decoded.len());
-    for segment in decoded.split(|byte| matches!(byte, b'/' | b'\\')) {
-        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
-        if !name.is_empty() {
-            normal.push(b'/');
-            normal.extend_from_slice(name);
-        }
+    let mut decoded = decode(path.as_bytes());
+    if let Some(end) = decoded.iter().position(|byte| byte.is_ascii_control() || matches!(byte, b'?' | b'#'))
+    {
+        decoded.truncate(end);
+    }
+    let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
+    let is_end = |byte: &u8| is_slash(byte) || *byte == b' ';
+    let mut path = trim_end(&decoded, is_end);
+    if let Some(at) = path.iter().position(|byte| *byte == b';')
+        && !path[at..].iter().any(is_slash)
+    {
+        path = trim_end(&path[..at], is_end);
+    }
+    let mut normal = Vec::with_capacity(path.len());
+    for segment in path.split(is_slash).filter(|segment| !segment.is_empty()) {
+        normal.push(b'/');
+        normal.extend_from_slice(segment);
     }
     if normal.is_empty() { "/".into() } else { String::from_utf8_lossy(&normal).into_owned().into() }
+}
+
+fn trim_end(text: &[u8], is_end: impl Fn(&u8) -> bool) -> &[u8] {
+    let end = text.iter().rposition(|byte| !is_end(byte)).map_or(0, |last| last + 1);
+    &text[..end]
 }
 
 fn has_dot_segment(path: &[u8]) -> bool {
@@ -137,7 +153,13 @@ mod tests {
             ("/chat%252Fcompletions", "/chat/completions"),
             ("//chat///completions", "/chat/completions"),
             ("/chat\\completions/", "/chat/completions"),
-            ("/chat/completions;a=b/;c", "/chat/completions"),
+            ("/chat/completions;a=b", "/chat/completions"),
+            ("/chat/completions/;a;b", "/chat/completions"),
+            ("/chat;a=b/completions", "/chat;a=b/completions"),
+            ("/chat/completions%00x", "/chat/completions"),
+            ("/chat/completions%20%0a", "/chat/completions"),
+            ("/chat/completions%3fx/y", "/chat/completions"),
+            ("/chat/completions%23", "/chat/completions"),
             ("/%63hat%5ccompletions%3Bx", "/chat/completions"),
             ("/", "/"),
             ("//", "/"),

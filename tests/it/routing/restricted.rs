@@ -154,7 +154,9 @@ async fn no_other_model_is_reached_by_another_path_or_method() {
         "POST /v1/chat/completions//",
         "POST /v1/Chat/Completions",
         "POST /v1/chat/completions;v=1",
-        "POST /v1/chat;v=1/completions",
+        "POST /v1/chat/completions%00",
+        "POST /v1/chat/completions%20",
+        "POST /v1/chat/completions%3Fx",
         "PUT /v1/chat/completions",
         "PATCH /v1/chat/completions",
     ];
@@ -166,9 +168,8 @@ async fn no_other_model_is_reached_by_another_path_or_method() {
         );
     }
     for target in [
-        "POST /v1/chat/completions%00",
-        "POST /v1/chat/completions%20",
-        "POST /v1/chat/completions%3Fx",
+        "POST /v1/chat;v=1/completions",
+        "POST /v1/chat/completions.",
         "POST /v1/chat/completions/x/y",
         "POST /v1/chat",
         "POST /v1/messages",

@@ -123,8 +123,13 @@ impl Look<'_> {
             let mut item = Item::default();
             let is_object = reader.peek() == Some(b'{');
             if is_object {
-                reader.object(|key, value| {
-                    let key = plain(&String::from_utf8_lossy(key));
+                let is_top = look.depth == 1;
+                reader.object(|written, value| {
+                    let key = plain(&String::from_utf8_lossy(written));
+                    if is_top && key == "model" && written != b"model" {
+                        let message = "the request body has a key that some servers read as \"model\"";
+                        look.refuse(Err(unclear(message, "ambiguous_key")))?;
+                    }
                     if place == Place::Items {
                         item.see(&key, value);
                     }
@@ -253,7 +258,7 @@ fn role(key: &str, place: Place) -> Role {
         "container" if tools => Role::StoredText { name: "container", template: "/containers/{id}" },
         "containerid" if tools => stored("container_id", "/containers/{id}"),
         "skillid" if tools => stored("skill_id", "/skills/{id}"),
-        key if (settings || tools) && names_models(key) => Role::Models,
+        key if place != Place::Content && names_models(key) => Role::Models,
         _ => Role::Other,
     }
 }

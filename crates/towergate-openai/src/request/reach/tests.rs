@@ -60,8 +60,9 @@ fn every_model_that_a_body_names_is_checked() {
         ("/chat/completions", r#"{"model":"a","Models":["NAME"]}"#),
         ("/chat/completions", "{\"model\":\"a\",\"model\u{17f}\":[\"NAME\"]}"),
         ("/chat/completions", r#"{"model":"a","\u0046all\u0062ac\u212as":["NAME"]}"#),
-        ("/chat/completions", r#"{"model":"a","model\u0000":"NAME"}"#),
+        ("/chat/completions", r#"{"model":"a","models\u0000":["NAME"]}"#),
         ("/chat/completions", r#"{"model":"a","\ud800model":"NAME"}"#),
+        ("/responses", r#"{"model":"a","input":[{"type":"configuration_update","model":"NAME"}]}"#),
         ("/chat/completions", r#"{"model":"a","tools":[{"model":"a","model":"NAME"}]}"#),
         ("/chat/completions", r#"{"model":"a","models":[[{"x":{"y":"NAME"}}]]}"#),
     ] {
@@ -271,6 +272,18 @@ fn what_cannot_be_searched_is_refused() {
     assert_eq!(code(deep(100_000).as_bytes()), "nested_too_deep");
     let schema = format!(r#"{{"model":"a","metadata":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(refused(&only(), "/chat/completions", &schema), None);
+}
+
+#[test]
+fn a_key_that_some_take_for_model_is_refused() {
+    for body in [
+        r#"{"model":"a","model\u0000":"a"}"#,
+        r#"{" model":null,"model":"a"}"#,
+        r#"{"model":"a","mo_del":1}"#,
+    ] {
+        let expected = Some(("ambiguous_key".to_owned(), None));
+        assert_eq!(refused(&only(), "/chat/completions", body), expected, "{body}");
+    }
 }
 
 #[test]
