@@ -10,6 +10,7 @@
 //! | `metrics` | [`MetricsLayer`](metrics::MetricsLayer) | one outcome for each request, or attempt |
 //! | `catch-panic` | [`CatchPanicLayer`](catch_panic::CatchPanicLayer) | a panic is an answer, not a dead connection |
 //! | `respond` | [`RespondLayer`](respond::RespondLayer) | any error becomes an answer of the provider's shape |
+//! | `guard` | [`GuardLayer`](guard::GuardLayer) | keeps web pages out that were not let in |
 //! | `client-auth` | [`ClientAuthLayer`](client_auth::ClientAuthLayer) | who may come in |
 //! | `limit` | [`LimitLayer`](limit::LimitLayer) | requests in flight, shed at once |
 //! | `timeout` | [`TotalTimeoutLayer`](timeout::TotalTimeoutLayer), [`AttemptTimeoutLayer`](timeout::AttemptTimeoutLayer) | the clocks |
@@ -75,6 +76,8 @@ pub mod client_auth;
 pub mod commit;
 #[cfg(any(feature = "metrics", feature = "trace"))]
 mod ending;
+#[cfg(feature = "guard")]
+pub mod guard;
 #[cfg(feature = "intake")]
 pub mod intake;
 #[cfg(feature = "key-ring")]
@@ -98,7 +101,7 @@ pub mod timeout;
 #[cfg(feature = "trace")]
 pub mod trace;
 
-#[cfg(any(feature = "auth", feature = "client-auth", feature = "limit"))]
+#[cfg(any(feature = "auth", feature = "client-auth", feature = "guard", feature = "limit"))]
 mod refusable;
 #[cfg(all(test, any(feature = "respond", feature = "trace")))]
 mod test_log;

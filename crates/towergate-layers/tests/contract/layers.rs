@@ -115,6 +115,16 @@ async fn client_auth() {
     holds(ClientAuthLayer::off, Expect::default().header("x-api-key", "tg-alice")).await;
 }
 
+#[cfg(feature = "guard")]
+#[tokio::test(start_paused = true)]
+async fn guard() {
+    use towergate_layers::guard::{AllowedHosts, GuardLayer, Rules};
+    let expect =
+        || Expect::default().header("host", "localhost:8080").header("origin", "http://localhost:8080");
+    holds(|| GuardLayer::new(Rules::for_websockets()), expect()).await;
+    holds(|| GuardLayer::new(Rules::for_every_request(AllowedHosts::loopback())), expect()).await;
+}
+
 #[cfg(feature = "limit")]
 #[tokio::test(start_paused = true)]
 async fn limit() {
