@@ -17,6 +17,7 @@ mod clients;
 mod configured;
 mod drain;
 mod extended_connect;
+mod guard;
 mod headers;
 mod health;
 mod hostile;

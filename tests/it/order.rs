@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tower::{ServiceExt as _, service_fn};
@@ -20,7 +20,7 @@ use towergate::{
         BoxError,
         credentials::{Credential, CredentialSource},
     },
-    layers::{breaker::BreakerConfig, retry::RetryLayer, timeout::Timeouts},
+    layers::{breaker::BreakerConfig, guard::AllowedOrigins, retry::RetryLayer, timeout::Timeouts},
 };
 use towergate_sim::{Fault, Gate};
 
@@ -104,6 +104,37 @@ fn the_answer_that_the_client_got_is_counted() {
         assert_eq!(world.http1().chat(&chat("fault:status=401")).await.status, 500);
     });
     assert_eq!(counted.get("towergate_requests_total{upstream_error}"), Some(&1), "{counted:?}");
+}
+
+/// Guard outside of ClientAuth: a page that was not let in learns nothing of keys. Respond outside of Guard: it is told in
+/// an envelope. CORS outside of Respond, and so of
+/// ClientAuth: a preflight, which carries no key, is answered, and a page can read the 401.
+#[tokio::test]
+async fn pages_are_looked_at_before_keys() {
+    let app = "https://app.example.com";
+    let world = World::builder()
+        .gateway(move |gateway| {
+            let cors = AllowedOrigins::new([app.parse().unwrap()]);
+            gateway.client_keys(towergate::parse_client_keys("right").unwrap()).cors(cors)
+        })
+        .start()
+        .await;
+    let http = world.http1();
+    for (method, origin, upgrade, status) in [
+        (Method::GET, "https://evil.example", "websocket", 403),
+        (Method::OPTIONS, app, "none", 200),
+        (Method::GET, app, "none", 401),
+    ] {
+        let request = http.request(method, "/v1/realtime").header("origin", origin);
+        let request = request.header("connection", "upgrade").header("upgrade", upgrade);
+        let answer = http.read(request.body(Default::default()).unwrap()).await;
+        assert_eq!(answer.status, status);
+        if status >= 400 {
+            assert!(answer.error()["message"].is_string() && answer.header("x-request-id").is_some());
+        }
+        let is_allowed = answer.header("access-control-allow-origin") == Some(app);
+        assert_eq!(is_allowed, origin == app, "{answer:?}");
+    }
 }
 
 /// ClientAuth outside of Limit: a stranger takes no permit. Outside of Intake: nor is its body read.

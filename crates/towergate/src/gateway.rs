@@ -27,6 +27,7 @@ use towergate_openai::protocol::OpenAiProtocol;
 use crate::{
     BuildError, ClientAuthMode, OpenAiProvider, Provider, Registry, Routing,
     client_auth::{self, Exposed},
+    guard::GuardSettings,
     health::{self, HealthReport, ProviderReport, ReloadReport, Watched},
     registry::Entry,
     router::Router,
@@ -68,6 +69,7 @@ struct Current {
     registry: Registry,
     watched: Vec<Watched>,
     asks_for_keys: bool,
+    guard: GuardSettings,
     generation: u64,
 }
 
@@ -79,6 +81,7 @@ pub struct GatewayBuilder {
     pub(crate) protocol: OpenAiProtocol,
     pub(crate) client_keys: Option<ClientKeys>,
     pub(crate) client_auth: Option<ClientAuthMode>,
+    pub(crate) guard: GuardSettings,
     pub(crate) max_in_flight: Option<usize>,
     pub(crate) max_body: usize,
     pub(crate) max_upload: u64,
@@ -100,6 +103,7 @@ impl Gateway {
             protocol: OpenAiProtocol::default(),
             client_keys: None,
             client_auth: None,
+            guard: GuardSettings::default(),
             max_in_flight: None,
             max_body: 64 * 1024 * 1024,
             max_upload: 1024 * 1024 * 1024,
@@ -146,6 +150,12 @@ impl Gateway {
     #[must_use]
     pub fn asks_for_keys(&self) -> bool {
         self.shared.current.load().asks_for_keys
+    }
+
+    /// What is set of hosts and web pages, and whether clients must present a key.
+    pub(crate) fn guard(&self) -> (GuardSettings, bool) {
+        let current = self.shared.current.load();
+        (current.guard.clone(), current.asks_for_keys)
     }
 
     /// Asks the providers that have [health checks](crate::Candidate::health_checks) for their models, each at its
@@ -335,6 +345,7 @@ impl GatewayBuilder {
             registry: routing.registry().clone(),
             watched: routing.watched(),
             asks_for_keys: self.client_keys.is_some(),
+            guard: self.guard.clone(),
             generation: 0,
         })
     }

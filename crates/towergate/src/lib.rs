@@ -21,8 +21,10 @@ mod client_auth;
 mod client_keys;
 #[cfg(feature = "config")]
 pub mod config;
+mod cors;
 mod error;
 mod gateway;
+mod guard;
 pub mod health;
 mod provider;
 mod registry;

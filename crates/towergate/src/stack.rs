@@ -1,10 +1,11 @@
 //! The order of the layers: here, and nowhere else. `docs/stack.md` draws it and says why.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
+use tower_layer::Layer as _;
 use tower_service::Service;
 use towergate_core::{Body, BoxError, label::Label};
 use towergate_layers::{
@@ -13,6 +14,7 @@ use towergate_layers::{
     catch_panic::CatchPanicLayer,
     client_auth::ClientAuthLayer,
     commit::CommitLayer,
+    guard::GuardLayer,
     intake::IntakeLayer,
     key_ring::{KeyRing, KeyRingLayer},
     limit::LimitLayer,
@@ -45,16 +47,30 @@ pub(crate) fn gateway(
     settings: &GatewayBuilder,
     close: &Arc<CloseTunnels>,
 ) -> GatewayService {
-    let protocol = settings.protocol.clone();
+    let respond = RespondLayer::new(settings.protocol.clone()).keep_alive(settings.stream_keep_alive);
+    let inside = respond.layer(fallible(router, settings));
+    // Without it nothing of it is there, not even room in the future.
+    match settings.guard.cors() {
+        Some(cors) => edge(cors.layer(inside), settings, close),
+        None => edge(inside, settings, close),
+    }
+}
+
+/// The part of [`gateway`] that looks at what the client gets.
+fn edge<S, B>(inside: S, settings: &GatewayBuilder, close: &Arc<CloseTunnels>) -> GatewayService
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
+{
     let stack = ServiceBuilder::new()
         .layer(TunnelLayer::new(Arc::clone(close)))
         .map_response(boxed)
         .layer(RequestIdLayer::new())
         .layer(TraceLayer::request())
         .layer(MetricsLayer::request())
-        .layer(CatchPanicLayer::new(protocol.clone()))
-        .layer(RespondLayer::new(protocol).keep_alive(settings.stream_keep_alive))
-        .service(fallible(router, settings));
+        .layer(CatchPanicLayer::new(settings.protocol.clone()))
+        .service(inside);
     BoxCloneSyncService::new(stack)
 }
 
@@ -84,6 +100,7 @@ fn fallible(
         .memory(settings.memory.clone());
     ServiceBuilder::new()
         .layer(CatchPanicLayer::new(protocol))
+        .layer(GuardLayer::new(settings.guard.rules(settings.client_keys.is_some())))
         .layer(client_auth)
         .layer(limit)
         .layer(TotalTimeoutLayer::new(&settings.timeouts).patience_headers(PATIENCE))

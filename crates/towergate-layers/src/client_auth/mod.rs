@@ -16,8 +16,8 @@
 //! **Response.** It says in [`X_TOWERGATE_MODIFIED`] that the `Idempotency-Key` was replaced. Bodies are not touched.
 //!
 //! **Errors.** Without a right key: [`ErrorKind::Unauthorized`], saying what to send and nothing of
-//! what was sent; the inner service is not called. Nothing is held, so a drop of the future or of the body needs nothing
-//! done.
+//! what was sent, and for a CORS preflight, which nobody answered further out, the setting; the inner service is not
+//! called. Nothing is held, so a drop of the future or of the body needs nothing done.
 //!
 //! **Cost.** Four credentials of a request are looked at, in the order of the places above, and each costs one
 //! SHA-256 digest and one lookup, whether there is 1 key or 100,000. What comes after the fourth is not looked at, and
@@ -62,12 +62,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderValue, Request, Response};
+use http::{
+    HeaderValue, Method, Request, Response,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 use towergate_core::{
-    BoxError,
+    BoxError, Error, ErrorKind,
     context::{ClientName, Downstream, RequestRecord},
     headers::X_TOWERGATE_MODIFIED,
 };
@@ -156,7 +159,10 @@ where
                         extensions.insert(Arc::clone(access));
                     }
                 }
-                Err(error) => return ResponseFuture { inner: Refusable::refused(error), scoped },
+                Err(error) => {
+                    let error = if is_preflight(&request) { preflight_refusal() } else { error };
+                    return ResponseFuture { inner: Refusable::refused(error), scoped };
+                }
             }
         }
         if let Some(connection) = request.extensions().get::<Downstream>() {
@@ -164,6 +170,20 @@ where
         }
         ResponseFuture { inner: Refusable::called(self.inner.call(request)), scoped }
     }
+}
+
+/// Whether a browser asks for leave to send what a page wants to send (Fetch, section 3.3.2). It shows no key.
+fn is_preflight<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    request.method() == Method::OPTIONS
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn preflight_refusal() -> Error {
+    let message = "this is a browser's CORS preflight, which carries no key: web pages of other origins may call only \
+                   where CORS is set up";
+    Error::new(ErrorKind::Unauthorized, message).with_setting("server.cors")
 }
 
 // === impl ResponseFuture ===

@@ -115,6 +115,25 @@ async fn without_a_right_key_nobody_comes_in_and_nothing_is_echoed() {
 }
 
 #[tokio::test]
+async fn a_preflight_is_told_what_would_answer_it() {
+    let service = ClientAuthLayer::new(keys())
+        .layer(service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new(()))));
+    for (method, fields, is_preflight) in [
+        ("OPTIONS", &["origin", "access-control-request-method"][..], true),
+        ("OPTIONS", &["origin"], false),
+        ("OPTIONS", &["access-control-request-method"], false),
+        ("GET", &["origin", "access-control-request-method"], false),
+    ] {
+        let request = Request::builder().method(method);
+        let request =
+            fields.iter().fold(request, |request, name| request.header(*name, "GET")).body(()).unwrap();
+        let error = Error::from_boxed(service.clone().oneshot(request).await.unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::Unauthorized);
+        assert_eq!(error.setting(), is_preflight.then_some("server.cors"), "{method} {fields:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_key_reaches_goes_with_the_request() {
     let restricted = ClientAccess::all().allowed_models(["gpt-4o"]);
     let keys = ClientKeys::new([

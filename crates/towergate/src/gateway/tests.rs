@@ -1,6 +1,6 @@
 use super::*;
 
-/// Bytes of the future from the outermost layer to the router: 1,048 when it was last measured. It may only go down.
+/// Bytes of the future from the outermost layer to the router: 1,056 when it was last measured. It may only go down.
 const REQUEST_FUTURE: usize = 1152;
 
 /// Bytes of the future from a provider's outermost layer to its client: 1,848 when it was last measured. It may only

@@ -138,10 +138,11 @@ where
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Report {
         let (control, drain) = DrainControl::new();
         let shown = Shown { metrics: self.settings.metrics.clone(), health: self.settings.health.clone() };
+        let gateway = self.settings.health.clone();
         let public = if self.settings.public_metrics { shown.clone() } else { Shown::default() };
-        let public = Surface::new(self.service, drain.clone(), public);
-        let admin = self.admin.map(|listener| {
-            let surface = Surface::admin(drain.clone(), shown);
+        let public = Surface::new(self.service, drain.clone(), public, gateway.clone());
+        let admin = self.admin.zip(self.admin_addr).map(|(listener, address)| {
+            let surface = Surface::admin(address, drain.clone(), shown, gateway);
             // The operators' listener answers until the very end: it is how they watch the drain.
             let (hold, never_drains) = DrainControl::new();
             let mut plain = ServerBuilder { tls: None, ..self.settings.clone() };
@@ -412,7 +413,8 @@ mod tests {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (_control, drain) = DrainControl::new();
-        let surface = Surface::admin(drain.clone(), Shown::default());
+        let nowhere = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+        let surface = Surface::admin(nowhere, drain.clone(), Shown::default(), None);
         let connections = Connections::new(surface, crate::server::Server::builder(), drain, 1);
         let place = connections.places.take();
         let connection = Arc::new(connections).connection(stream, place);

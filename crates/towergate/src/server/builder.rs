@@ -147,7 +147,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Whose [health](Gateway::health) `/health` shows, as JSON. Default: nobody's, and `/health` is a path of the API.
+    /// Whose [health](Gateway::health) `/health` shows, as JSON, and whose rules for [hosts](crate::GatewayBuilder::allowed_hosts)
+    /// and pages hold for the operators' paths, too. Default: nobody's, and `/health` is a path of the API.
     pub fn health(mut self, gateway: Gateway) -> Self {
         self.health = Some(gateway);
         self

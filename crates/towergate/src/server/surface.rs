@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
+    net::SocketAddr,
     task::{Context, Poll},
 };
 
@@ -10,8 +11,9 @@ use futures_util::future::Either;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_service::Service;
-use towergate_core::{Body, headers::X_REQUEST_ID};
+use towergate_core::{Body, Error, headers::X_REQUEST_ID, protocol::RenderError as _};
 use towergate_layers::request_id;
+use towergate_openai::protocol::OpenAiProtocol;
 
 use super::drain::Drain;
 use crate::Gateway;
@@ -22,8 +24,10 @@ pub(super) struct Surface<S> {
     inner: S,
     drain: Drain,
     shown: Shown,
-    /// Among strangers: while the gateway asks for keys, nothing is shown.
-    among_clients: bool,
+    /// Whose rules hold for who may see them.
+    gateway: Option<Gateway>,
+    /// Where the operators have a listener of their own. Among clients nothing is shown while the gateway asks for keys.
+    own_listener: Option<SocketAddr>,
 }
 
 /// What operators see beside whether the process lives and is ready; what is not there is a path like any other.
@@ -40,13 +44,13 @@ pub(super) struct Nothing;
 // === impl Surface ===
 
 impl<S> Surface<S> {
-    pub(super) fn new(inner: S, drain: Drain, shown: Shown) -> Self {
-        Self { inner, drain, shown, among_clients: true }
+    pub(super) fn new(inner: S, drain: Drain, shown: Shown, gateway: Option<Gateway>) -> Self {
+        Self { inner, drain, shown, gateway, own_listener: None }
     }
 
     /// Asked anew each time: a reload may bring keys, or take them away.
     fn is_hidden(&self) -> bool {
-        self.among_clients && self.shown.health.as_ref().is_some_and(Gateway::asks_for_keys)
+        self.own_listener.is_none() && self.shown.health.as_ref().is_some_and(Gateway::asks_for_keys)
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
@@ -58,6 +62,11 @@ impl<S> Surface<S> {
         };
         if of_api {
             return None;
+        }
+        if let Some(Err(error)) =
+            self.gateway.as_ref().map(|gateway| gateway.check_operator(request, self.own_listener))
+        {
+            return Some(refused(&error));
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
@@ -80,9 +89,18 @@ impl<S> Surface<S> {
 }
 
 impl Surface<Nothing> {
-    pub(super) fn admin(drain: Drain, shown: Shown) -> Self {
-        Self { inner: Nothing, drain, shown, among_clients: false }
+    pub(super) fn admin(listener: SocketAddr, drain: Drain, shown: Shown, gateway: Option<Gateway>) -> Self {
+        Self { inner: Nothing, drain, shown, gateway, own_listener: Some(listener) }
     }
+}
+
+/// As the API refuses.
+fn refused(error: &Error) -> Response<Body> {
+    let (protocol, status) = (OpenAiProtocol::default(), error.kind().status());
+    let mut response = Response::new(Body::from(protocol.body(status, error)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, protocol.content_type());
+    response
 }
 
 fn of_type(content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
