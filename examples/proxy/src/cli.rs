@@ -9,6 +9,7 @@ use clap::{
 
 use towergate::{
     config::{parse_bytes, parse_duration},
+    layers::guard::{HostPattern, InvalidHost, InvalidOrigin, OriginPattern},
     server::MIN_HEADER_BYTES,
 };
 
@@ -186,6 +187,17 @@ pub(crate) struct ServerArgs {
     /// Requests at a time on one HTTP/2 connection [default: 256]
     #[arg(long, env = "TOWERGATE_MAX_STREAMS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_streams: Option<u32>,
+    /// Hosts by which clients without keys may call, beside those that the listener accepts of itself, comma-separated:
+    /// gateway.example.com, *.example.com, 10.0.0.5, or any
+    #[arg(long, env = "TOWERGATE_ALLOWED_HOSTS", value_name = "HOSTS", value_delimiter = ',', value_parser = host)]
+    pub(crate) allowed_hosts: Option<Vec<HostPattern>>,
+    /// Web pages that may call, and open WebSockets, by their origin, comma-separated: https://app.example.com,
+    /// http://localhost:*, or any
+    #[arg(long, env = "TOWERGATE_ALLOWED_ORIGINS", value_name = "ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub(crate) allowed_origins: Option<Vec<OriginPattern>>,
+    /// Web pages that may call and read what comes back (CORS), by their origin, comma-separated; or any
+    #[arg(long, env = "TOWERGATE_CORS", value_name = "ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub(crate) cors: Option<Vec<OriginPattern>>,
     /// The largest JSON body that is accepted [default: 64MiB]
     #[arg(long, env = "TOWERGATE_MAX_BODY", value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) max_body: Option<usize>,
@@ -244,6 +256,14 @@ fn head_size(text: &str) -> Result<usize, String> {
     parse_bytes(text).and_then(|bytes| {
         if bytes < MIN_HEADER_BYTES { Err("must be 8KiB or more".to_owned()) } else { Ok(bytes) }
     })
+}
+
+fn host(text: &str) -> Result<HostPattern, InvalidHost> {
+    text.trim().parse()
+}
+
+fn origin(text: &str) -> Result<OriginPattern, InvalidOrigin> {
+    text.trim().parse()
 }
 
 /// Says what is wrong with the command line. clap names the flag alone, also where the value came from its variable.

@@ -1,6 +1,6 @@
 //! A gateway that runs, asked from outside.
 
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -19,13 +19,17 @@ pub(crate) async fn health(url: &str) -> Result<Value, Error> {
     let response = service.oneshot(request).await.map_err(|error| format!("{base}/health: {error}"))?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_REPORT).collect().await?.to_bytes();
-    serde_json::from_slice(&body).ok().filter(|report: &Value| report["providers"].is_array()).ok_or_else(
-        || {
-            format!(
+    let said = serde_json::from_slice::<Value>(&body).ok();
+    if let (StatusCode::FORBIDDEN, Some(why)) =
+        (status, said.as_ref().and_then(|said| said["error"]["message"].as_str()))
+    {
+        return Err(format!("{base}/health answered {status}: {why}").into());
+    }
+    said.filter(|report: &Value| report["providers"].is_array()).ok_or_else(|| {
+        format!(
             "{base}/health answered {status}, and no report: with client keys, or on an address that is not \
              loopback, it is on the operators' listener (--admin-listen)"
         )
         .into()
-        },
-    )
+    })
 }

@@ -60,8 +60,11 @@ pub(crate) async fn run(args: ServeArgs, matches: &ArgMatches) -> Result<ExitCod
     if let Some(file) = keys.file() {
         config.follow_also(file).await;
     }
+    let running = plan.clone();
     let live = Live::of(config, variables, move |config, gateway| {
-        let plan = settings::plan(&server, &matches, Some(config));
+        // The listener is what it was at the start.
+        let ServerPlan { listen, tls_cert_file, .. } = running.clone();
+        let plan = ServerPlan { listen, tls_cert_file, ..settings::plan(&server, &matches, Some(config)) };
         settings::limited(&keys, &plan, gateway).map_err(|error| error.to_string())
     })
     .await?;

@@ -132,6 +132,19 @@ pub(crate) fn plan(args: &ServerArgs, matches: &ArgMatches, config: Option<&Conf
             "TOWERGATE_MAX_STREAMS",
             args.max_streams
         )),
+        allowed_hosts: plan.allowed_hosts.overridden(over!(
+            allowed_hosts,
+            "--allowed-hosts",
+            "TOWERGATE_ALLOWED_HOSTS",
+            args.allowed_hosts.clone()
+        )),
+        allowed_origins: plan.allowed_origins.overridden(over!(
+            allowed_origins,
+            "--allowed-origins",
+            "TOWERGATE_ALLOWED_ORIGINS",
+            args.allowed_origins.clone()
+        )),
+        cors: plan.cors.overridden(over!(cors, "--cors", "TOWERGATE_CORS", args.cors.clone())),
         max_body: plan.max_body.overridden(over!(
             max_body,
             "--max-body",
@@ -186,13 +199,13 @@ pub(crate) fn plan(args: &ServerArgs, matches: &ArgMatches, config: Option<&Conf
 }
 
 /// A gateway with the listener's limits, and with the client keys of flags and environment, which stand in place
-/// of those of a file.
+/// of those of a file. Without any, it keeps out the web pages that the listener does not know.
 pub(crate) fn limited(
     keys: &GivenKeys,
     plan: &ServerPlan,
     gateway: GatewayBuilder,
 ) -> Result<GatewayBuilder, Error> {
-    let gateway = plan.limit(gateway);
+    let gateway = plan.limit(gateway).allowed_hosts(plan.hosts());
     Ok(match keys.now(plan.client_auth.value)? {
         Some(keys) => gateway.client_keys(keys),
         None => gateway,

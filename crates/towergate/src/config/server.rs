@@ -1,13 +1,16 @@
 //! [`ServerPlan`]: the settings of the listener, with where each comes from.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt::Display, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use towergate_layers::timeout::Timeouts;
+use towergate_layers::{
+    guard::{AllowedHosts, AllowedOrigins, HostPattern, OriginPattern},
+    timeout::Timeouts,
+};
 
 use super::{
     Config,
     setting::{Origin, Row, Setting, row, seconds},
-    types::{LogFormat, Size, Time},
+    types::{LogFormat, Size, Texts, Time},
 };
 use crate::{ClientAuthMode, GatewayBuilder};
 
@@ -27,6 +30,9 @@ pub struct ServerPlan {
     pub max_header_bytes: Setting<usize>,
     pub max_headers: Setting<usize>,
     pub max_streams: Setting<u32>,
+    pub allowed_hosts: Setting<Vec<HostPattern>>,
+    pub allowed_origins: Setting<Vec<OriginPattern>>,
+    pub cors: Setting<Vec<OriginPattern>>,
     pub max_body: Setting<usize>,
     pub max_upload: Setting<usize>,
     pub max_in_flight: Setting<Option<u32>>,
@@ -55,6 +61,9 @@ impl ServerPlan {
             max_header_bytes: Setting::built_in(64 << 10),
             max_headers: Setting::built_in(256),
             max_streams: Setting::built_in(256),
+            allowed_hosts: Setting::built_in(Vec::new()),
+            allowed_origins: Setting::built_in(Vec::new()),
+            cors: Setting::built_in(Vec::new()),
             max_body: Setting::built_in(64 << 20),
             max_upload: Setting::built_in(1 << 30),
             max_in_flight: Setting::built_in(None),
@@ -68,7 +77,19 @@ impl ServerPlan {
         }
     }
 
-    /// Gives a gateway these limits, and says whether clients must present a key.
+    /// Which hosts a gateway behind this listener accepts of clients without keys: what the listener accepts of itself
+    /// ([`AllowedHosts::for_listener`], [`AllowedHosts::for_tls_listener`]), and those that are named.
+    #[must_use]
+    pub fn hosts(&self) -> AllowedHosts {
+        let own = match self.tls_cert_file.value {
+            Some(_) => AllowedHosts::for_tls_listener(),
+            None => AllowedHosts::for_listener(self.listen.value),
+        };
+        own.and(self.allowed_hosts.value.iter().cloned())
+    }
+
+    /// Gives a gateway these limits, says whether clients must present a key, and lets in the web pages that are named. [`hosts`](Self::hosts) are checked where one
+    /// is named; a server on the listener itself gives them to the gateway in any case.
     pub fn limit(&self, gateway: GatewayBuilder) -> GatewayBuilder {
         let gateway = match self.client_auth.value {
             Some(mode) => gateway.client_auth(mode),
@@ -80,6 +101,12 @@ impl ServerPlan {
         let gateway =
             gateway.max_body(self.max_body.value).max_upload(self.max_upload.value as u64).timeouts(timeouts);
         let every = self.stream_keep_alive.value;
+        let origins = |setting: &Setting<Vec<_>>| AllowedOrigins::new(setting.value.iter().cloned());
+        let gateway = gateway.allowed_origins(origins(&self.allowed_origins)).cors(origins(&self.cors));
+        let gateway = match self.allowed_hosts.value[..] {
+            [] => gateway,
+            _ => gateway.allowed_hosts(self.hosts()),
+        };
         let gateway = gateway.stream_keep_alive((!every.is_zero()).then_some(every));
         match self.max_in_flight.value {
             Some(requests) => gateway.max_in_flight(requests as usize),
@@ -154,6 +181,9 @@ impl ServerPlan {
             row("server.max_header_bytes", &self.max_header_bytes, |bytes| size(*bytes)),
             row("server.max_headers", &self.max_headers, ToString::to_string),
             row("server.max_streams", &self.max_streams, ToString::to_string),
+            row("server.allowed_hosts", &self.allowed_hosts, |hosts| listed(hosts)),
+            row("server.allowed_origins", &self.allowed_origins, |origins| listed(origins)),
+            row("server.cors", &self.cors, |origins| listed(origins)),
             row("server.max_body", &self.max_body, |bytes| size(*bytes)),
             row("server.max_upload", &self.max_upload, |bytes| size(*bytes)),
             row("server.max_in_flight", &self.max_in_flight, |it| {
@@ -214,8 +244,19 @@ impl ServerPlan {
         let file = |path: &Option<String>, setting: &str| {
             path.as_ref().map(|path| (Some(PathBuf::from(path)), at(setting)))
         };
+        fn patterns<T: FromStr>(texts: &Option<Texts>, at: Origin) -> Option<(Vec<T>, Origin)> {
+            let texts = texts.as_ref()?.as_slice();
+            Some((texts.iter().filter_map(|text| text.parse().ok()).collect(), at))
+        }
         let tls = &server.tls;
         Self {
+            allowed_hosts: built_in
+                .allowed_hosts
+                .overridden(patterns(&server.allowed_hosts, at("server.allowed_hosts"))),
+            allowed_origins: built_in
+                .allowed_origins
+                .overridden(patterns(&server.allowed_origins, at("server.allowed_origins"))),
+            cors: built_in.cors.overridden(patterns(&server.cors, at("server.cors"))),
             tls_cert_file: built_in.tls_cert_file.overridden(file(&tls.cert_file, "server.tls.cert_file")),
             tls_key_file: built_in.tls_key_file.overridden(file(&tls.key_file, "server.tls.key_file")),
             tls_client_ca_file: built_in
@@ -265,6 +306,12 @@ impl ServerPlan {
             log_format: built_in.log_format.overridden(logging.format.map(|it| (it, at("logging.format")))),
         }
     }
+}
+
+/// A list as people write it.
+fn listed(all: &[impl Display]) -> String {
+    let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
+    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
 }
 
 /// A size as people write it.

@@ -272,6 +272,48 @@ fn an_empty_file_has_no_provider_and_says_so() {
     assert!(errors("providers:\n")[0].contains("there is no provider"));
 }
 
+#[test]
+fn hosts_and_origins_are_a_list_or_one_alone() {
+    let config = parse(
+        "providers: {a: {type: ollama}}\nserver: {listen: '0.0.0.0:80', allowed_hosts: ['*.Example.com', 10.0.0.5], \
+         allowed_origins: null, cors: any}\n",
+    );
+    let server = config.server();
+    let shown: Vec<_> = server.rows().into_iter().map(|(name, value, _)| (name, value)).collect();
+    for (name, value) in
+        [("allowed_hosts", "*.example.com, 10.0.0.5"), ("allowed_origins", "none"), ("cors", "any")]
+    {
+        let name = format!("server.{name}");
+        assert!(shown.iter().any(|(at, shown)| *at == name && shown == value), "{name}: {shown:?}");
+    }
+    let hosts = server.hosts();
+    assert!(hosts.allows("a.example.com") && hosts.allows("10.1.1.1:80") && !hosts.allows("evil.test"));
+    let tls = parse("providers: {a: {type: ollama}}\nserver: {tls: {cert_file: c, key_file: k}}\n").server();
+    assert!(tls.hosts().allows("gateway.example.com"), "the browser has checked the certificate");
+    assert!(
+        !parse("providers: {a: {type: ollama}}\n").server().hosts().allows("10.1.1.1"),
+        "a loopback listener"
+    );
+
+    let found = |server: &str| errors(&format!("providers: {{a: {{type: ollama}}}}\nserver: {{{server}}}\n"));
+    for (server, says) in [
+        (
+            "allowed_hosts: [a.example, 'b.example:80']",
+            "allowed_hosts[1]: \"b.example:80\": this is not a host",
+        ),
+        (
+            "allowed_origins: [app.example.com]",
+            "allowed_origins[0]: \"app.example.com\": this is not an origin",
+        ),
+        ("cors: all", "server.cors: \"all\": this is not an origin"),
+        ("cors: [3]", "server.cors[0]: 3 is not text"),
+        ("cors: {a: b}", "server.cors: a mapping is not"),
+    ] {
+        let found = found(server);
+        assert!(matches!(&found[..], [one] if one.contains(says)), "{server}: {found:#?}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_described_is_built() {
     let text = "providers:\n  a: {base_url: 'http://localhost:1', api_key: '${KEY}', models: {fast: small, plain: , slow: {upstream: big, thinks: true, failover_after: 5}}, headers: {x-team: '${TEAM:-sre}'}, http_version: 2, tls: {}}\n  b: {type: ollama, priority: 2}\n\

@@ -5,6 +5,7 @@
 mod client_auth;
 mod following;
 mod limits;
+mod pages;
 mod values;
 
 use std::{
@@ -95,7 +96,7 @@ fn ask(address: &str, request: &str) -> String {
 }
 
 fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
 }
 
 /// A chat request; `head` is further header fields, each with its line end.
@@ -105,7 +106,7 @@ fn post(model: &str, stream: bool, head: &str) -> String {
     );
     let length = body.len();
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{head}\r\n{body}"
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{head}\r\n{body}"
     )
 }
 
@@ -180,7 +181,7 @@ fn the_demos_own_command_works() {
     let body = said.split("-d '").nth(1).unwrap().split("'\n").next().unwrap();
     assert!(said.contains(&format!("curl http://{}/v1/chat/completions", demo.address)));
     let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     let answer = demo.ask(&request);
@@ -212,8 +213,7 @@ fn with_client_keys_only_health_is_public() {
     assert!(demo.ask(&get("/health")).starts_with("HTTP/1.1 401"));
     assert!(ask(&admin, &get("/health")).contains("simulated-openai"));
     assert!(demo.ask(&get("/v1/models")).starts_with("HTTP/1.1 401"));
-    let right =
-        "GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer right\r\n\r\n";
+    let right = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer right\r\n\r\n";
     assert!(demo.ask(right).starts_with("HTTP/1.1 200"));
     assert!(ask(&admin, &get("/metrics")).contains("towergate_requests_total"));
 }
@@ -340,7 +340,7 @@ fn a_silent_websocket_ends_by_its_clock() {
     let args = ["serve", "--listen", "127.0.0.1:0", "--base-url", &url, "--tunnel-idle", "300ms"];
     let proxy = Serving::start(towergate(&args));
     let mut socket = TcpStream::connect(&proxy.address).unwrap();
-    let handshake = "GET /v1/echo HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+    let handshake = "GET /v1/echo HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     socket.write_all(handshake.as_bytes()).unwrap();
     let mut got = Vec::new();

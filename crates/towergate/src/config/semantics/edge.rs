@@ -1,14 +1,22 @@
 //! What stands towards the clients: their keys, the listeners, the log.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, fmt::Display, net::SocketAddr, str::FromStr};
 
 use serde_json::Value;
 use towergate_core::access::ClientAccess;
-use towergate_layers::client_auth::ClientKey;
+use towergate_layers::{
+    client_auth::ClientKey,
+    guard::{HostPattern, OriginPattern},
+};
 use towergate_openai::routes;
 
 use super::{
-    super::{plan::ProviderPlan, problem::nearest, setting::is_reference, types::ClientKeySection},
+    super::{
+        plan::ProviderPlan,
+        problem::nearest,
+        setting::is_reference,
+        types::{ClientKeySection, Texts},
+    },
     Check,
 };
 use crate::ClientAuthMode;
@@ -70,6 +78,10 @@ impl Check<'_> {
         if plan.max_header_bytes.value < crate::server::MIN_HEADER_BYTES {
             self.report("server.max_header_bytes", "must be 8KiB or more", None);
         }
+        let (hosts, origins, cors) = (&server.allowed_hosts, &server.allowed_origins, &server.cors);
+        self.patterns::<HostPattern>("server.allowed_hosts", hosts);
+        self.patterns::<OriginPattern>("server.allowed_origins", origins);
+        self.patterns::<OriginPattern>("server.cors", cors);
         for (name, value) in [("listen", &server.listen), ("admin_listen", &server.admin_listen)] {
             if let Some(address) = value
                 && address.parse::<SocketAddr>().is_err()
@@ -79,6 +91,20 @@ impl Check<'_> {
                     "this is not an address with a port, such as 127.0.0.1:8080 or [::]:8080",
                     None,
                 );
+            }
+        }
+    }
+
+    /// Hosts or origins.
+    fn patterns<T>(&mut self, setting: &str, texts: &Option<Texts>)
+    where
+        T: FromStr<Err: Display>,
+    {
+        let is_list = matches!(texts, Some(Texts::Several(_)));
+        for (at, text) in texts.iter().flat_map(|texts| texts.as_slice()).enumerate() {
+            if let Err(error) = text.parse::<T>() {
+                let path = if is_list { format!("{setting}[{at}]") } else { setting.to_owned() };
+                self.report(path, format!("{text:?}: {error}"), None);
             }
         }
     }

@@ -19,7 +19,7 @@ pub use self::{
     provider_type::ProviderType,
     routing::{RoutingSection, RoutingStrategy},
     server::{ClientKeySection, LogFormat, LoggingSection, ServerSection, ServerTlsSection},
-    values::{HttpVersion, Secret, Size, Time},
+    values::{HttpVersion, Secret, Size, Texts, Time},
 };
 
 /// A configuration of towergate.

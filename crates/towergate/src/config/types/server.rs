@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::values::{Secret, Size, Time};
+use super::values::{Secret, Size, Texts, Time};
 use crate::ClientAuthMode;
 
 /// The listener, its limits, and how it shuts down.
@@ -36,6 +36,14 @@ pub struct ServerSection {
     /// Requests at a time on one HTTP/2 connection. Default: 256.
     #[schemars(range(min = 1))]
     pub max_streams: Option<u32>,
+    /// Hosts, by which clients without keys may call, on any port, beside those that the listener accepts of itself:
+    /// gateway.example.com, "*.example.com", 10.0.0.5, or any. Default: none.
+    pub allowed_hosts: Option<Texts>,
+    /// Web pages that may call, and open WebSockets, by their origin: https://app.example.com, "http://localhost:*",
+    /// "https://*.example.com", or any. Default: none but the gateway's own.
+    pub allowed_origins: Option<Texts>,
+    /// Web pages that may call and read what comes back (CORS), by their origin, as above; or any. Default: none.
+    pub cors: Option<Texts>,
     /// The largest JSON body. Default: 64MiB.
     pub max_body: Option<Size>,
     /// The largest streamed upload. Default: 1GiB.
