@@ -40,7 +40,12 @@ use std::{
 
 use http::{Extensions, HeaderValue};
 
-use crate::{ErrorKind, Facts, Outcome, Route, label::Label, tunnel::Upgrade};
+use crate::{
+    ErrorKind, Facts, Outcome, Route,
+    label::Label,
+    memory::{ClientMemory, MemoryBudget, Reservation},
+    tunnel::Upgrade,
+};
 
 /// The id of a request, valid as a header.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -162,6 +167,8 @@ pub struct RequestRecord {
     attempts: AtomicU32,
     upstream_nanos: AtomicU64,
     client: OnceLock<ClientName>,
+    client_memory: OnceLock<ClientMemory>,
+    memory: OnceLock<MemoryBudget>,
     outcome: OnceLock<Outcome>,
 }
 
@@ -277,6 +284,29 @@ impl RequestRecord {
     /// For client auth; and for intake, where a layer that is not ours let the request in.
     pub fn set_client(&self, client: ClientName) {
         let _ = self.client.set(client);
+    }
+
+    /// For client auth: what the requests of this client hold in memory.
+    pub fn set_client_memory(&self, memory: ClientMemory) {
+        let _ = self.client_memory.set(memory);
+    }
+
+    /// For intake: the budget that all layers below draw from, too, in place of their own.
+    pub fn set_memory(&self, budget: MemoryBudget) {
+        let _ = self.memory.set(budget);
+    }
+
+    /// The budget that intake said.
+    #[must_use]
+    pub fn memory(&self) -> Option<&MemoryBudget> {
+        self.memory.get()
+    }
+
+    /// A reservation of nothing for this request: of the budget that intake said, else of `own`; within the share of its client,
+    /// where that is known.
+    #[must_use]
+    pub fn reservation(&self, own: &MemoryBudget) -> Reservation {
+        self.memory().unwrap_or(own).reservation_of(self.client_memory.get())
     }
 
     /// How the request ends, where that is known before its body does: the client was told of an

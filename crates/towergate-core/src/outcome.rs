@@ -91,7 +91,7 @@ impl Outcome {
     pub fn of_kind(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Timeout(clock) => Self::Timeout(clock),
-            ErrorKind::Overloaded | ErrorKind::Draining => Self::Shed,
+            ErrorKind::TooManyRequests | ErrorKind::Overloaded | ErrorKind::Draining => Self::Shed,
             ErrorKind::Truncated => Self::Truncated,
             ErrorKind::ClientGone => Self::ClientGoneBeforeHead,
             _ => match kind.origin() {

@@ -35,6 +35,9 @@ use crate::{
     tunnel::CloseTunnels,
 };
 
+/// What all requests under way may hold in memory, unless said otherwise: 1 GiB.
+const MEMORY: usize = 1 << 30;
+
 /// The whole stack, erased once.
 pub(crate) type GatewayService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
@@ -70,6 +73,8 @@ struct Current {
     watched: Vec<Watched>,
     asks_for_keys: bool,
     guard: GuardSettings,
+    client_keys: Option<ClientKeys>,
+    memory: MemoryBudget,
     generation: u64,
 }
 
@@ -107,7 +112,7 @@ impl Gateway {
             max_in_flight: None,
             max_body: 64 * 1024 * 1024,
             max_upload: 1024 * 1024 * 1024,
-            memory: MemoryBudget::new(1024 * 1024 * 1024),
+            memory: MemoryBudget::new(MEMORY).per_client(MEMORY / 4),
             timeouts: Timeouts::default(),
             stream_keep_alive: Some(Duration::from_secs(15)),
         }
@@ -181,14 +186,20 @@ impl Gateway {
     /// # Errors
     ///
     /// As [`GatewayBuilder::build`], and [`BuildError::WouldOpen`]; the old settings stay in force.
-    pub fn replace(&self, settings: GatewayBuilder) -> Result<(), BuildError> {
-        let next = settings.stack(&self.shared.tunnels)?;
+    pub fn replace(&self, mut settings: GatewayBuilder) -> Result<(), BuildError> {
         let _alone = self.shared.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.shared.current.load();
+        // What requests under way hold stays counted, over all clients and for each.
+        let memory = std::mem::replace(&mut settings.memory, old.memory.clone());
+        if let (Some(keys), Some(old)) = (&mut settings.client_keys, &old.client_keys) {
+            *keys = keys.in_place_of(old);
+        }
+        let next = settings.stack(&self.shared.tunnels)?;
         let would_open = old.asks_for_keys && !next.asks_for_keys;
         if would_open && settings.client_auth != Some(ClientAuthMode::Disabled) {
             return Err(BuildError::WouldOpen);
         }
+        old.memory.take_limits_of(&memory);
         let (generation, asks_for_keys) = (old.generation + 1, next.asks_for_keys);
         self.shared.current.store(Arc::new(Current { generation, ..next }));
         self.shared.generation.store(generation, Release);
@@ -292,8 +303,12 @@ impl GatewayBuilder {
         self
     }
 
-    /// Bytes that all collected bodies may hold together; past it a request is answered with 503.
-    /// Default 1 GiB.
+    /// What the bodies of all requests under way may hold in memory together (collected bodies, uploads kept for another
+    /// attempt, held answers), and the [share](MemoryBudget::per_client) of each client that has a key. A request for whose
+    /// body nothing is left is answered with 503, and with 429 where it is its own client's share; uploads and answers are
+    /// then not kept. Default 1 GiB, and a quarter of it for each client.
+    ///
+    /// A gateway keeps the budget that it was built with: [`replace`](Gateway::replace) takes over the limits of another one.
     pub fn memory(mut self, memory: MemoryBudget) -> Self {
         self.memory = memory;
         self
@@ -346,6 +361,8 @@ impl GatewayBuilder {
             watched: routing.watched(),
             asks_for_keys: self.client_keys.is_some(),
             guard: self.guard.clone(),
+            client_keys: self.client_keys.clone(),
+            memory: self.memory.clone(),
             generation: 0,
         })
     }

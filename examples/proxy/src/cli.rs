@@ -207,6 +207,12 @@ pub(crate) struct ServerArgs {
     /// Requests under way at a time; more are answered with 503 at once [default: no limit]
     #[arg(long, env = "TOWERGATE_MAX_IN_FLIGHT", value_name = "N")]
     pub(crate) max_in_flight: Option<u32>,
+    /// What the bodies of all requests under way may hold in memory [default: 1GiB]
+    #[arg(long, env = "TOWERGATE_MEMORY", value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) memory: Option<usize>,
+    /// What those of one client may, by the name of its key [default: a quarter of it, and no less than --max-body]
+    #[arg(long, env = "TOWERGATE_MEMORY_PER_CLIENT", value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) memory_per_client: Option<usize>,
     /// How long what is under way may go on after SIGTERM [default: 30s]
     #[arg(long, env = "TOWERGATE_DRAIN_TIMEOUT", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,

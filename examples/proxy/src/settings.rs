@@ -163,6 +163,13 @@ pub(crate) fn plan(args: &ServerArgs, matches: &ArgMatches, config: Option<&Conf
             "TOWERGATE_MAX_IN_FLIGHT",
             requests
         )),
+        memory: plan.memory.overridden(over!(memory, "--memory", "TOWERGATE_MEMORY", args.memory)),
+        memory_per_client: plan.memory_per_client.overridden(over!(
+            memory_per_client,
+            "--memory-per-client",
+            "TOWERGATE_MEMORY_PER_CLIENT",
+            args.memory_per_client.map(Some)
+        )),
         total_timeout: plan.total_timeout.overridden(over!(
             total_timeout,
             "--total-timeout",

@@ -25,7 +25,7 @@ pub use self::{
     observe::{End, Guard, Observe, Observed},
     replay::ReplayLost,
 };
-use crate::BoxError;
+use crate::{BoxError, memory::Reservation};
 
 /// A request or response body.
 ///
@@ -81,14 +81,16 @@ impl Body {
 
     /// Makes a body that can be sent more than once.
     ///
-    /// A collected body already is. A stream is kept as it is read, up to `cap` bytes; a stream
-    /// that is known to be longer is left alone, and one that turns out to be longer, or comes in
-    /// so many pieces that these would take more than the bytes, is forgotten and goes on as a plain
-    /// stream. Nothing is read ahead of the consumer.
+    /// A collected body already is. A stream is kept as it is read, up to `cap` bytes, and charged to
+    /// the `reservation`, where there is one, as they come; a stream that is known to be longer is left alone, and
+    /// one that turns out to be longer, comes in so many pieces that these would take more than the bytes, or finds
+    /// no memory left, is forgotten and goes on as a plain stream. Nothing is read ahead of the consumer.
     #[must_use]
-    pub fn into_replayable(self, cap: usize) -> Self {
+    pub fn into_replayable(self, cap: usize, reservation: Option<Reservation>) -> Self {
         match self.0 {
-            Kind::Stream(stream) => Self(Replay::wrap(stream, cap).map_or_else(Kind::Stream, Kind::Replay)),
+            Kind::Stream(stream) => {
+                Self(Replay::wrap(stream, cap, reservation).map_or_else(Kind::Stream, Kind::Replay))
+            }
             other => Self(other),
         }
     }

@@ -16,13 +16,15 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 
-use crate::BoxError;
+use crate::{BoxError, memory::Reservation};
 
 type Source = UnsyncBoxBody<Bytes, BoxError>;
 
 /// So many pieces are kept whatever the cap is. Beyond them what keeping a piece costs beside its bytes
 /// may come to the cap once more: a million pieces of one byte are not a megabyte.
 const FREE_PIECES: usize = 1024;
+/// What keeping a piece costs beside its bytes.
+const PIECE_COST: usize = size_of::<Bytes>();
 
 /// The bytes of a streamed request are no longer there for this attempt: another attempt took over,
 /// the upload failed, or it outgrew the replay buffer.
@@ -45,6 +47,8 @@ struct Shared {
     /// Bytes in `chunks`.
     kept: usize,
     cap: usize,
+    /// What the chunks are charged to.
+    reservation: Option<Reservation>,
     /// The claim of the copy polled last.
     claim: u64,
     state: State,
@@ -63,7 +67,7 @@ enum State {
 
 impl Replay {
     /// Gives the source back where it is known to be longer than the cap.
-    pub(super) fn wrap(source: Source, cap: usize) -> Result<Self, Source> {
+    pub(super) fn wrap(source: Source, cap: usize, reservation: Option<Reservation>) -> Result<Self, Source> {
         if source.size_hint().lower() > cap as u64 {
             return Err(source);
         }
@@ -73,6 +77,7 @@ impl Replay {
             trailers: None,
             kept: 0,
             cap,
+            reservation,
             claim: 0,
             state: State::Reading,
         };
@@ -130,8 +135,7 @@ impl Replay {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                shared.state = State::Failed;
-                shared.chunks = Vec::new();
+                shared.forget(State::Failed);
                 Poll::Ready(Some(Err(error)))
             }
             Some(Ok(frame)) => {
@@ -198,14 +202,22 @@ impl Shared {
             return false;
         }
         self.kept = self.kept.saturating_add(data.len());
-        if self.kept > self.cap || self.chunks.len() >= FREE_PIECES + self.cap / size_of::<Bytes>() {
-            self.state = State::Overflowed;
+        let too_much = self.kept > self.cap || self.chunks.len() >= FREE_PIECES + self.cap / PIECE_COST;
+        let cost = data.len().saturating_add(PIECE_COST);
+        if too_much || self.reservation.as_mut().is_some_and(|reservation| reservation.grow(cost).is_err()) {
             // Every chunk in here was handed out by the copy that just read past it.
-            self.chunks = Vec::new();
+            self.forget(State::Overflowed);
             return false;
         }
         self.chunks.push(data.clone());
         true
+    }
+
+    /// Nothing is kept any more.
+    fn forget(&mut self, state: State) {
+        self.state = state;
+        self.chunks = Vec::new();
+        self.reservation = None;
     }
 
     fn end(&mut self) {

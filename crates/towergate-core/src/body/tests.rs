@@ -69,13 +69,14 @@ fn a_full_body_is_not_boxed_at_all() {
 fn exact_lengths_survive() {
     assert_eq!(Body::from("four").size_hint().exact(), Some(4));
     assert_eq!(Body::empty().size_hint().exact(), Some(0));
-    let body = Body::new(http_body_util::Full::new(Bytes::from("four")).boxed_unsync()).into_replayable(10);
+    let body =
+        Body::new(http_body_util::Full::new(Bytes::from("four")).boxed_unsync()).into_replayable(10, None);
     assert_eq!(body.size_hint().exact(), Some(4));
 }
 
 #[test]
 fn a_replayed_stream_is_the_same_stream() {
-    let mut first = script(&["a", "bc", "def"]).into_replayable(6);
+    let mut first = script(&["a", "bc", "def"]).into_replayable(6, None);
     let mut second = first.try_clone().unwrap();
     assert_eq!(read(&mut first).unwrap(), b"abcdef");
     assert!(second.is_replayable());
@@ -85,7 +86,7 @@ fn a_replayed_stream_is_the_same_stream() {
 
 #[test]
 fn a_half_read_stream_is_replayed_whole() {
-    let mut first = script(&["a", "bc", "def"]).into_replayable(64);
+    let mut first = script(&["a", "bc", "def"]).into_replayable(64, None);
     let mut second = first.try_clone().unwrap();
     next(&mut first).unwrap().unwrap();
     assert_eq!(read(&mut second).unwrap(), b"abcdef");
@@ -95,7 +96,7 @@ fn a_half_read_stream_is_replayed_whole() {
 
 #[test]
 fn past_the_cap_the_first_attempt_goes_on_and_no_other_can() {
-    let mut first = script(&["abc", "def"]).into_replayable(5);
+    let mut first = script(&["abc", "def"]).into_replayable(5, None);
     let mut second = first.try_clone().unwrap();
     assert_eq!(read(&mut first).unwrap(), b"abcdef");
     assert!(!second.is_replayable());
@@ -106,14 +107,15 @@ fn past_the_cap_the_first_attempt_goes_on_and_no_other_can() {
 fn a_copy_that_is_lost_is_not_taken_for_an_empty_upload() {
     // Past the cap, and the source is over: what the copy would have sent is gone.
     let mut first = Body::new(http_body_util::Full::new(Bytes::from("abcdef")).map_frame(|frame| frame));
-    first = first.into_replayable(5);
+    first = first.into_replayable(5, None);
     let second = first.try_clone().unwrap();
     assert_eq!(read(&mut first).unwrap(), b"abcdef");
     assert!(!second.is_end_stream());
     assert_eq!(second.size_hint().exact(), None);
 
     // Another attempt took over, and read all of it.
-    let mut first = Body::new(http_body_util::Full::new(Bytes::from("ab")).boxed_unsync()).into_replayable(5);
+    let mut first =
+        Body::new(http_body_util::Full::new(Bytes::from("ab")).boxed_unsync()).into_replayable(5, None);
     let mut second = first.try_clone().unwrap();
     next(&mut first).unwrap().unwrap();
     assert!(first.is_end_stream());
@@ -123,7 +125,7 @@ fn a_copy_that_is_lost_is_not_taken_for_an_empty_upload() {
 
 #[test]
 fn pieces_are_bounded_too_and_empty_ones_are_not_kept() {
-    let mut first = script(&["", "a", "", ""]).into_replayable(5);
+    let mut first = script(&["", "a", "", ""]).into_replayable(5, None);
     let mut second = first.try_clone().unwrap();
     assert_eq!(read(&mut first).unwrap(), b"a");
     assert_eq!(next(&mut second).unwrap().unwrap().into_data().unwrap(), "a");
@@ -131,7 +133,7 @@ fn pieces_are_bounded_too_and_empty_ones_are_not_kept() {
 
     // A piece costs more than its byte.
     let cap = 1 << 20;
-    let mut first = script(&["a"; 100_000]).into_replayable(cap);
+    let mut first = script(&["a"; 100_000]).into_replayable(cap, None);
     let second = first.try_clone().unwrap();
     assert_eq!(read(&mut first).unwrap().len(), 100_000);
     assert!(!second.is_replayable());
@@ -139,7 +141,7 @@ fn pieces_are_bounded_too_and_empty_ones_are_not_kept() {
 
 #[test]
 fn a_failed_upload_is_not_replayed() {
-    let mut first = failing(&["abc"]).into_replayable(64);
+    let mut first = failing(&["abc"]).into_replayable(64, None);
     let second = first.try_clone().unwrap();
     assert!(read(&mut first).is_err());
     assert!(!second.is_replayable());
@@ -149,7 +151,7 @@ fn a_failed_upload_is_not_replayed() {
 fn trailers_are_replayed() {
     let trailers = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("x"))]);
     let frames = VecDeque::from([Ok(Frame::data(Bytes::from("abc"))), Ok(Frame::trailers(trailers.clone()))]);
-    let mut first = Body::new(Script(frames)).into_replayable(64);
+    let mut first = Body::new(Script(frames)).into_replayable(64, None);
     let mut second = first.try_clone().unwrap();
     for body in [&mut first, &mut second] {
         assert!(next(body).unwrap().unwrap().is_data());
@@ -166,7 +168,7 @@ proptest! {
     fn replay_is_byte_exact(chunks in prop::collection::vec("[a-z]{1,9}", 0..12), stop in 0_usize..14) {
         let whole: String = chunks.concat();
         let frames = chunks.into_iter().map(|chunk| Ok(Frame::data(Bytes::from(chunk)))).collect();
-        let mut first = Body::new(Script(frames)).into_replayable(1024);
+        let mut first = Body::new(Script(frames)).into_replayable(1024, None);
         let mut second = first.try_clone().unwrap();
         for _ in 0..stop {
             let _ = next(&mut first);
@@ -218,7 +220,7 @@ fn the_end_is_seen_exactly_once() {
 fn a_stream_is_buffered_once_it_was_read_to_its_end() {
     assert!(Body::from("collected").is_buffered());
     assert!(!script(&["a"]).is_buffered());
-    let mut first = script(&["a", "b"]).into_replayable(10);
+    let mut first = script(&["a", "b"]).into_replayable(10, None);
     let copy = first.try_clone().unwrap();
     assert!(!copy.is_buffered());
     next(&mut first);
@@ -226,7 +228,7 @@ fn a_stream_is_buffered_once_it_was_read_to_its_end() {
     read(&mut first).unwrap();
     assert!(copy.is_buffered());
 
-    let mut long = script(&["aaaa", "bbbb"]).into_replayable(4);
+    let mut long = script(&["aaaa", "bbbb"]).into_replayable(4, None);
     let copy = long.try_clone().unwrap();
     read(&mut long).unwrap();
     assert!(!copy.is_buffered());
@@ -235,7 +237,7 @@ fn a_stream_is_buffered_once_it_was_read_to_its_end() {
 #[test]
 fn a_stream_of_known_length_is_buffered_without_being_asked_for_its_end() {
     let mut first =
-        Body::new(http_body_util::Full::new(Bytes::from("ab")).boxed_unsync()).into_replayable(10);
+        Body::new(http_body_util::Full::new(Bytes::from("ab")).boxed_unsync()).into_replayable(10, None);
     let copy = first.try_clone().unwrap();
     assert!(!copy.is_buffered());
     next(&mut first);

@@ -20,6 +20,8 @@ pub enum ErrorKind {
     PayloadTooLarge,
     /// The client went away before it had sent its request; nobody reads the answer (499 in logs).
     ClientGone,
+    /// The client has more under way than its share (429).
+    TooManyRequests,
     /// More requests, or more bytes, are under way than are allowed (503).
     Overloaded,
     /// The gateway is shutting down (503).
@@ -75,6 +77,7 @@ impl ErrorKind {
             | Self::NotFound
             | Self::PayloadTooLarge
             | Self::ClientGone
+            | Self::TooManyRequests
             | Self::Timeout(Clock::RequestBody | Clock::ClientPatience) => Origin::Client,
             Self::Overloaded | Self::Draining | Self::Misconfigured | Self::LoopDetected | Self::Internal => {
                 Origin::Gateway
@@ -99,6 +102,7 @@ impl ErrorKind {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Timeout(Clock::RequestBody) => StatusCode::REQUEST_TIMEOUT,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Overloaded | Self::Draining | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -122,6 +126,7 @@ impl ErrorKind {
             Self::NotFound => "not_found",
             Self::PayloadTooLarge => "payload_too_large",
             Self::ClientGone => "client_gone",
+            Self::TooManyRequests => "too_many_requests",
             Self::Overloaded => "overloaded",
             Self::Draining => "draining",
             Self::Unavailable => "no_provider_available",
@@ -146,7 +151,7 @@ impl ErrorKind {
                 "http_request_error"
             }
             Self::Timeout(Clock::RequestBody) => "http_request_error",
-            Self::Unauthorized | Self::Forbidden => "http_request_denied",
+            Self::Unauthorized | Self::Forbidden | Self::TooManyRequests => "http_request_denied",
             Self::Overloaded | Self::Draining => "connection_limit_reached",
             Self::Unavailable => "destination_unavailable",
             Self::Timeout(Clock::Connect) => "connection_timeout",

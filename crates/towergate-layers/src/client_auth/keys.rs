@@ -17,7 +17,7 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use towergate_core::{access::ClientAccess, label::Label};
+use towergate_core::{access::ClientAccess, label::Label, memory::ClientMemory};
 
 /// Bytes that a key may have; a longer candidate is not hashed. As long as the longest header field that common
 /// proxies pass (nginx: 8 KiB), so that no key is refused that would arrive.
@@ -44,6 +44,8 @@ pub struct ClientKeys {
 pub(super) struct Client {
     pub(super) name: Label,
     pub(super) access: Option<Arc<ClientAccess>>,
+    /// The same for all keys of one name.
+    pub(super) memory: ClientMemory,
 }
 
 /// The SHA-256 of a key. Compared in constant time.
@@ -147,20 +149,34 @@ impl ClientKeys {
     /// No key at all, or the same key twice.
     pub fn new(keys: impl IntoIterator<Item = (Label, ClientKey)>) -> Result<Self, InvalidClientKeys> {
         let mut clients = HashMap::new();
+        let mut memory = HashMap::<Label, ClientMemory>::new();
         for (name, ClientKey { digest, access }) in keys {
             match clients.entry(digest) {
                 Entry::Vacant(entry) => {
-                    entry.insert(Client { name, access });
+                    let memory = memory.entry(name.clone()).or_default().clone();
+                    entry.insert(Client { name, access, memory });
                 }
                 Entry::Occupied(entry) => {
                     return Err(InvalidClientKeys::SameKey(entry.get().name.clone(), name));
                 }
             }
         }
-        let mut names = clients.values().map(|client| &client.name);
-        let first = names.next().ok_or(InvalidClientKeys::NoKeys)?;
-        let several = names.any(|name| name != first);
-        Ok(Self { clients: Arc::new(clients), several })
+        if clients.is_empty() {
+            return Err(InvalidClientKeys::NoKeys);
+        }
+        Ok(Self { clients: Arc::new(clients), several: memory.len() > 1 })
+    }
+
+    /// The same keys, for clients that may have requests under way already: what these hold in memory counts on.
+    #[must_use]
+    pub fn in_place_of(&self, old: &Self) -> Self {
+        let held: HashMap<&Label, &ClientMemory> =
+            old.clients.values().map(|client| (&client.name, &client.memory)).collect();
+        let clients = self.clients.iter().map(|(digest, Client { name, access, memory })| {
+            let memory = held.get(name).copied().unwrap_or(memory).clone();
+            (*digest, Client { name: name.clone(), access: access.clone(), memory })
+        });
+        Self { clients: Arc::new(clients.collect()), several: self.several }
     }
 
     /// Whether these are the keys of several clients.

@@ -7,7 +7,8 @@
 //! can set no header on a WebSocket, from the subprotocol `openai-insecure-api-key.<key>` in
 //! `Sec-WebSocket-Protocol`. Whichever of them holds a right key is removed: it never goes upstream.
 //! What holds something else stays, as it may be the caller's own provider key, which the auth layer
-//! strips or passes on. The request gets [`ClientName`], also in its [`RequestRecord`], and, where the key
+//! strips or passes on. The request gets [`ClientName`], also in its [`RequestRecord`], with what this client's
+//! requests hold in memory ([`ClientMemory`](towergate_core::memory::ClientMemory)), and, where the key
 //! does not reach everything, an [`Arc<ClientAccess>`](towergate_core::access::ClientAccess), which the intake
 //! layer enforces. Where the keys are those of several clients, an `Idempotency-Key` is replaced by one that belongs to the
 //! client: the same again for the same value, and another one for every other client. The [`Downstream`] of its connection
@@ -149,11 +150,13 @@ where
         let mut scoped = false;
         if let Some(keys) = &self.keys {
             match admit(keys, request.headers_mut()) {
-                Ok(Client { name, access }) => {
+                Ok(Client { name, access, memory }) => {
                     scoped = keys.are_of_several() && idempotency::scope(name, request.headers_mut());
                     let extensions = request.extensions_mut();
                     // Whatever turns it away from here on: it is known whose request it was.
-                    RequestRecord::of(extensions).set_client(ClientName(name.clone()));
+                    let record = RequestRecord::of(extensions);
+                    record.set_client(ClientName(name.clone()));
+                    record.set_client_memory(memory.clone());
                     extensions.insert(ClientName(name.clone()));
                     if let Some(access) = access {
                         extensions.insert(Arc::clone(access));

@@ -33,12 +33,6 @@ pub(super) struct HeldBody<B> {
     rest: Option<B>,
 }
 
-/// Bytes that keep their reservation for as long as anybody has a slice of them.
-struct Reserved {
-    bytes: Bytes,
-    _reservation: Reservation,
-}
-
 // === impl Held ===
 
 impl Held {
@@ -63,7 +57,7 @@ impl Held {
             Ok(data) if data.is_empty() => true,
             Ok(data) => {
                 self.bytes += data.len() as u64;
-                let paid = self.reservation.grow(data.len().saturating_add(CHUNK_COST));
+                let paid = self.reservation.grow(data.len().saturating_add(CHUNK_COST)).is_ok();
                 if self.front.is_none() && self.more.is_empty() {
                     self.front = Some(data);
                 } else {
@@ -106,10 +100,7 @@ impl Held {
             return Body::new(HeldBody::<Body> { held: Some(self), rest: None });
         }
         match self.front.take() {
-            Some(bytes) => {
-                let reserved = Reserved { bytes, _reservation: self.reservation };
-                Bytes::from_owner(reserved).into()
-            }
+            Some(bytes) => self.reservation.hold(bytes).into(),
             None => Body::empty(),
         }
     }
@@ -181,11 +172,5 @@ where
             hint.set_upper(upper);
         }
         hint
-    }
-}
-
-impl AsRef<[u8]> for Reserved {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }

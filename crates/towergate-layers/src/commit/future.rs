@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::Response;
 use pin_project_lite::pin_project;
-use towergate_core::{Body, BoxError, Facts};
+use towergate_core::{Body, BoxError, Facts, context::RequestRecord};
 
 use super::{
     hold::{Hold, Start},
@@ -24,8 +24,6 @@ pin_project! {
         #[pin]
         state: State<F, B>,
         settings: Arc<Settings>,
-        facts: Option<Arc<Facts>>,
-        head: bool,
     }
 }
 
@@ -33,16 +31,24 @@ pin_project! {
     #[project = StateProj]
     #[derive(Debug)]
     enum State<F, B> {
-        Waiting { #[pin] inner: F },
+        Waiting { #[pin] inner: F, asked: Asked },
         Holding { hold: Hold<B> },
     }
+}
+
+/// What is known of the request.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) facts: Option<Arc<Facts>>,
+    pub(super) record: Option<Arc<RequestRecord>>,
+    pub(super) is_head: bool,
 }
 
 // === impl ResponseFuture ===
 
 impl<F, B> ResponseFuture<F, B> {
-    pub(super) fn new(inner: F, settings: Arc<Settings>, facts: Option<Arc<Facts>>, head: bool) -> Self {
-        Self { state: State::Waiting { inner }, settings, facts, head }
+    pub(super) fn new(inner: F, settings: Arc<Settings>, asked: Asked) -> Self {
+        Self { state: State::Waiting { inner, asked }, settings }
     }
 }
 
@@ -59,10 +65,10 @@ where
         let mut this = self.project();
         loop {
             let hold = match this.state.as_mut().project() {
-                StateProj::Holding { hold } => return hold.poll(cx),
-                StateProj::Waiting { inner } => {
+                StateProj::Holding { hold } => return hold.poll(cx, this.settings),
+                StateProj::Waiting { inner, asked } => {
                     let response = ready!(inner.poll(cx)).map_err(Into::into)?;
-                    match Hold::start(response, this.settings, this.facts.as_deref(), *this.head)? {
+                    match Hold::start(response, this.settings, asked)? {
                         Start::Pass(response) => return Poll::Ready(Ok(response)),
                         Start::Hold(hold) => hold,
                     }

@@ -17,7 +17,7 @@ use http::{
 use http_body::Frame;
 use tokio::time::Instant;
 use towergate_core::{
-    Body, BoxError, Error, ErrorKind, Facts, Phase, Sent, StreamState,
+    Body, BoxError, Error, ErrorKind, Phase, Sent, StreamState,
     classify::RetryAfter,
     headers,
     stream::{AnswerKind, Failure},
@@ -26,6 +26,7 @@ use towergate_core::{
 use super::{
     body::Held,
     expect::{bad_answer, check_content_type, expects_answer, name_provider},
+    future::Asked,
     layer::Settings,
 };
 use crate::alarm::{Alarm, later};
@@ -38,7 +39,6 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 pub(super) struct Hold<B> {
     /// Taken when the answer is released.
     answer: Option<Answer<B>>,
-    settings: Arc<Settings>,
     /// When `hold_max` began to run.
     since: Option<Instant>,
     alarm: Alarm,
@@ -104,34 +104,40 @@ where
     /// Looks at the head.
     pub(super) fn start(
         response: Response<B>,
-        settings: &Arc<Settings>,
-        facts: Option<&Facts>,
-        is_head: bool,
+        settings: &Settings,
+        asked: &Asked,
     ) -> Result<Start<B>, BoxError> {
+        let facts = asked.facts.as_deref();
         let (parts, body) = response.into_parts();
-        let expected = parts.status == StatusCode::OK && !is_head && expects_answer(facts);
+        let expected = parts.status == StatusCode::OK && !asked.is_head && expects_answer(facts);
         if expected {
             check_content_type(&parts, facts)?;
         }
-        let what = What::of(&parts, is_head).or_else(|| expected.then_some(What::Unread));
+        let what = What::of(&parts, asked.is_head).or_else(|| expected.then_some(What::Unread));
         let Some(what) = what else {
             return Ok(Start::Pass(Response::from_parts(parts, Body::new(body))));
         };
         let since = matches!(what, What::Error | What::Unread).then(Instant::now);
-        let held = Held::new(settings.budget.reservation());
+        let budget = &settings.budget;
+        let record = asked.record.as_deref();
+        let reservation = record.map_or_else(|| budget.reservation(), |record| record.reservation(budget));
+        let held = Held::new(reservation);
         Ok(Start::Hold(Self {
             answer: Some(Answer { what, parts, body, held }),
-            settings: Arc::clone(settings),
             since,
             alarm: Alarm::default(),
         }))
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, BoxError>> {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        settings: &Settings,
+    ) -> Poll<Result<Response<Body>, BoxError>> {
         // Gone only when polled again after the end, which no caller may do.
         while let Some(answer) = &mut self.answer {
             let shown = match Pin::new(&mut answer.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => answer.take_in(frame, &self.settings),
+                Poll::Ready(Some(Ok(frame))) => answer.take_in(frame, settings),
                 Poll::Ready(Some(Err(error))) => Shown::Broken(error.into()),
                 Poll::Ready(None) => Shown::End,
                 Poll::Pending => {
@@ -140,14 +146,14 @@ where
                         self.since = Some(now);
                     }
                     let Some(since) = self.since else { return Poll::Pending };
-                    ready!(self.alarm.poll_due(cx, now, later(since, self.settings.hold_max)));
+                    ready!(self.alarm.poll_due(cx, now, later(since, settings.hold_max)));
                     Shown::Enough(Reason::Time)
                 }
             };
             if !matches!(shown, Shown::Nothing)
                 && let Some(answer) = self.answer.take()
             {
-                return Poll::Ready(answer.release(shown, &self.settings));
+                return Poll::Ready(answer.release(shown, settings));
             }
         }
         Poll::Pending

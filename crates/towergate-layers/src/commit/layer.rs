@@ -11,9 +11,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
-use towergate_core::{Body, BoxError, Facts, memory::MemoryBudget, protocol::Classify};
+use towergate_core::{Body, BoxError, memory::MemoryBudget, protocol::Classify};
 
-use super::future::ResponseFuture;
+use super::future::{Asked, ResponseFuture};
 
 /// Holds the head of an answer until it is known to be one; see the [module](super).
 #[derive(Debug, Clone)]
@@ -73,7 +73,8 @@ impl CommitLayer {
         self
     }
 
-    /// What all held answers together draw their memory from: share one over the process.
+    /// What all held answers together draw their memory from: share one over the process. Below an
+    /// [intake](crate::intake) layer that one's budget holds instead.
     #[must_use]
     pub fn budget(mut self, budget: MemoryBudget) -> Self {
         Arc::make_mut(&mut self.settings).budget = budget;
@@ -107,9 +108,12 @@ where
     }
 
     fn call(&mut self, req: Request<B>) -> Self::Future {
-        let facts = req.extensions().get::<Arc<Facts>>().cloned();
-        let head = req.method() == Method::HEAD;
-        ResponseFuture::new(self.inner.call(req), Arc::clone(&self.settings), facts, head)
+        let asked = Asked {
+            facts: req.extensions().get().cloned(),
+            record: req.extensions().get().cloned(),
+            is_head: req.method() == Method::HEAD,
+        };
+        ResponseFuture::new(self.inner.call(req), Arc::clone(&self.settings), asked)
     }
 }
 

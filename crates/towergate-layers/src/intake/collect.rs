@@ -7,43 +7,34 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Body as _;
-use towergate_core::{Body, BoxError, Error, memory::Reservation};
+use towergate_core::{
+    Body, BoxError, Error,
+    memory::{Exhausted, Reservation},
+};
 
 use super::Limits;
-
-/// How much is set aside on a client's word alone (`Content-Length`).
-const CAPACITY_HINT: u64 = 256 * 1024;
 
 /// Reads a body to its end.
 #[derive(Debug)]
 pub(super) struct Collect {
     body: Body,
-    read: Owned,
-    hint: usize,
-}
-
-/// The bytes of a body, and what they take from the memory budget: given back when the last copy
-/// of them is gone, a retry's included.
-#[derive(Debug)]
-struct Owned {
-    bytes: Read,
+    /// A body of one frame is not copied.
+    first: Bytes,
+    /// One of several is.
+    joined: Vec<u8>,
+    /// What the bytes take of the memory: drawn as they arrive, and given back when the last copy of them is gone, a
+    /// retry's included.
     reservation: Reservation,
-}
-
-#[derive(Debug)]
-enum Read {
-    /// One frame is not copied.
-    Whole(Bytes),
-    Joined(Vec<u8>),
+    /// How many bytes there will be, by the client's word. It bounds the room that is made for them, and makes none.
+    declared: usize,
 }
 
 // === impl Collect ===
 
 impl Collect {
-    pub(super) fn new(body: Body, declared: Option<u64>, limits: &Limits) -> Self {
-        let hint = declared.unwrap_or_default().min(CAPACITY_HINT);
-        let read = Owned { bytes: Read::Whole(Bytes::new()), reservation: limits.memory.reservation() };
-        Self { body, read, hint: usize::try_from(hint).unwrap_or_default() }
+    pub(super) fn new(body: Body, declared: Option<u64>, reservation: Reservation) -> Self {
+        let declared = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX);
+        Self { body, first: Bytes::new(), joined: Vec::new(), reservation, declared }
     }
 
     /// Ready once the body is read. Trailers are dropped: what reads them would have to wait for the
@@ -67,45 +58,42 @@ impl Collect {
     }
 
     fn add(&mut self, data: Bytes, limits: &Limits) -> Result<(), Error> {
-        let Owned { bytes, reservation } = &mut self.read;
-        if data.len() > limits.max_body.saturating_sub(bytes.as_ref().len()) {
-            return Err(limits.body_too_large());
+        let before = self.first.len() + self.joined.len();
+        let length = before.saturating_add(data.len());
+        limits.check_body(length as u64, &self.reservation)?;
+        if before == 0 {
+            self.reservation.grow(length)?;
+            self.first = data;
+            return Ok(());
         }
-        if !reservation.grow(data.len()) {
-            return Err(limits.no_memory());
+        self.make_room(length)?;
+        self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+        self.joined.extend_from_slice(&data);
+        Ok(())
+    }
+
+    /// Room for so many bytes in one piece: twice what there was, so that they are copied a few times at most, however many
+    /// frames they come in.
+    fn make_room(&mut self, length: usize) -> Result<(), Exhausted> {
+        let drawn = self.reservation.bytes();
+        if length <= drawn {
+            return Ok(());
         }
-        match bytes {
-            Read::Whole(whole) if whole.is_empty() => *whole = data,
-            Read::Whole(whole) => {
-                let mut joined = Vec::with_capacity(self.hint.max(whole.len() + data.len()));
-                joined.extend_from_slice(whole);
-                joined.extend_from_slice(&data);
-                *bytes = Read::Joined(joined);
-            }
-            Read::Joined(joined) => joined.extend_from_slice(&data),
-        }
+        let ample = drawn.saturating_mul(2).min(self.declared).max(length);
+        let room = match self.reservation.grow(ample - drawn) {
+            Ok(()) => ample,
+            Err(_) => self.reservation.grow(length - drawn).map(|()| length)?,
+        };
+        self.joined.reserve_exact(room - self.joined.len());
         Ok(())
     }
 
     /// What was read.
     pub(super) fn into_bytes(self) -> Bytes {
-        Bytes::from_owner(self.read)
-    }
-}
-
-// === impl Read, Owned ===
-
-impl AsRef<[u8]> for Read {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Whole(bytes) => bytes,
-            Self::Joined(bytes) => bytes,
+        if self.joined.is_empty() {
+            self.reservation.hold(self.first)
+        } else {
+            self.reservation.hold(self.joined)
         }
-    }
-}
-
-impl AsRef<[u8]> for Owned {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes.as_ref()
     }
 }

@@ -1,9 +1,12 @@
 //! What a request body may take, and how one that takes more is refused.
 
-use std::{error::Error as StdError, io, time::Duration};
+use std::{error::Error as StdError, io};
 
 use http_body_util::LengthLimitError;
-use towergate_core::{BoxError, Error, ErrorKind, memory::MemoryBudget};
+use towergate_core::{
+    BoxError, Error, ErrorKind,
+    memory::{MemoryBudget, Reservation},
+};
 
 /// See the methods of [`IntakeLayer`](super::IntakeLayer).
 #[derive(Debug, Clone)]
@@ -16,21 +19,24 @@ pub(super) struct Limits {
 // === impl Limits ===
 
 impl Limits {
-    pub(super) fn body_too_large(&self) -> Error {
-        let message = format!("the request body is larger than the {} bytes allowed", self.max_body);
-        Error::new(ErrorKind::PayloadTooLarge, message).with_setting("server.max_body")
+    /// Whether a collected body may have so many bytes: no more than ever fit into the memory, either.
+    pub(super) fn check_body(&self, length: u64, reservation: &Reservation) -> Result<(), Error> {
+        let most = reservation.most();
+        let (limit, setting) = if most.limit() < self.max_body {
+            (most.limit(), most.setting())
+        } else {
+            (self.max_body, "server.max_body")
+        };
+        if length <= limit as u64 {
+            return Ok(());
+        }
+        let message = format!("the request body is larger than the {limit} bytes allowed");
+        Err(Error::new(ErrorKind::PayloadTooLarge, message).with_setting(setting))
     }
 
     pub(super) fn upload_too_large(&self) -> Error {
         let message = format!("the upload is larger than the {} bytes allowed", self.max_upload);
         Error::new(ErrorKind::PayloadTooLarge, message).with_setting("server.max_upload")
-    }
-
-    pub(super) fn no_memory(&self) -> Error {
-        let message = "the bodies of the requests under way fill the memory set aside for them";
-        Error::new(ErrorKind::Overloaded, message)
-            .with_setting("limits.memory")
-            .with_retry_after(Duration::from_secs(1))
     }
 
     /// What it means that a body could not be read. An error of ours (a clock over the upload) says

@@ -20,8 +20,8 @@
 //! that reaches certain models only is read in full where its endpoint's bodies are, or refused; so is a path of no known
 //! endpoint.
 //!
-//! **Writes** [`Arc<Facts>`](Facts) into the request's extensions, and the route, the facts and the
-//! client's name into the [`RequestRecord`]. A `Content-Length` that cannot be right (beside
+//! **Writes** [`Arc<Facts>`](Facts) into the request's extensions, and the route, the facts, the
+//! client's name and the memory that all layers below draw from into the [`RequestRecord`]. A `Content-Length` that cannot be right (beside
 //! `Transfer-Encoding`, or another length than was read) is removed. The time that a body took to
 //! arrive is put down as not the gateway's own.
 //!
@@ -36,6 +36,7 @@
 //! | a path that is neither below the base path nor a bare one of the table | [`NotFound`](towergate_core::ErrorKind::NotFound) |
 //! | a body over its limit, declared or sent | [`PayloadTooLarge`](towergate_core::ErrorKind::PayloadTooLarge) |
 //! | a body for which no memory is left, over all requests | [`Overloaded`](towergate_core::ErrorKind::Overloaded) |
+//! | one for which its client's share of it is used up | [`TooManyRequests`](towergate_core::ErrorKind::TooManyRequests) |
 //! | an endpoint, a model or something stored that the client's key does not reach ([`ClientAccess`]) | [`Forbidden`](towergate_core::ErrorKind::Forbidden) |
 //! | of a client that reaches certain models only, a body in which they cannot be looked for | `Forbidden` |
 //! | a body that the protocol cannot read ([`ReadRequest::read`]) | what it says |
@@ -194,8 +195,9 @@ impl<P> IntakeLayer<P> {
         self
     }
 
-    /// What all collected bodies together may take; setting `limits.memory`. A body keeps its share
-    /// until its last copy is gone. Default: [`MEMORY`](Self::MEMORY), for this layer alone.
+    /// What all collected bodies together may take; setting `limits.memory`. A body keeps what it takes
+    /// until its last copy is gone. Layers below draw what they keep from it, too. Default: [`MEMORY`](Self::MEMORY), for this
+    /// layer alone.
     #[must_use]
     pub fn memory(mut self, budget: MemoryBudget) -> Self {
         self.limits.memory = budget;
@@ -278,6 +280,7 @@ where
         head::only_chunked(request.headers())?;
         let record = RequestRecord::of(request.extensions_mut());
         record.set_route(route);
+        record.set_memory(self.limits.memory.clone());
         if let Some(client) = request.extensions().get::<ClientName>() {
             record.set_client(client.clone());
         }
@@ -295,11 +298,10 @@ where
         }
         let declared = head::declared_length(&request);
         if head::is_read(route, &request, strict) {
-            if declared.is_some_and(|length| length > self.limits.max_body as u64) {
-                return Err(self.limits.body_too_large());
-            }
+            let reservation = record.reservation(&self.limits.memory);
+            self.limits.check_body(declared.unwrap_or_default(), &reservation)?;
             let (parts, body) = request.into_parts();
-            let collect = Collect::new(Body::new(body), declared, &self.limits);
+            let collect = Collect::new(Body::new(body), declared, reservation);
             let pending = self.pending(Request::from_parts(parts, ()), record, route);
             return Ok(State::Collecting { collect, pending });
         }
@@ -318,7 +320,7 @@ where
         });
         if let Some(form) = self.protocol.read_form(route, request.headers(), access.as_ref())? {
             let (parts, body) = request.into_parts();
-            let peek = Peek::new(body, form, declared, &self.limits);
+            let peek = Peek::new(body, form, declared, record.reservation(&self.limits.memory));
             let pending = self.pending(Request::from_parts(parts, ()), record, route);
             return Ok(State::Peeking { peek, pending });
         }

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use towergate_core::{Body, BoxError, Facts, memory::Reservation, protocol::ReadForm};
+use towergate_core::{Body, BoxError, Error, Facts, memory::Reservation, protocol::ReadForm};
 
 use super::{IntakeLayer, Limits};
 
@@ -34,13 +34,18 @@ pub(super) struct Peek {
 // === impl Peek ===
 
 impl Peek {
-    pub(super) fn new(rest: Body, form: Box<dyn ReadForm>, declared: Option<u64>, limits: &Limits) -> Self {
+    pub(super) fn new(
+        rest: Body,
+        form: Box<dyn ReadForm>,
+        declared: Option<u64>,
+        reservation: Reservation,
+    ) -> Self {
         Self {
             ahead: VecDeque::new(),
             length: 0,
             received: 0,
             declared,
-            reservation: Some(limits.memory.reservation()),
+            reservation: Some(reservation),
             rest,
             form: Some(form),
             failed: false,
@@ -66,8 +71,8 @@ impl Peek {
                 continue;
             }
             let cost = length.saturating_add(PIECE_COST);
-            if self.reservation.as_mut().is_some_and(|reservation| !reservation.grow(cost)) {
-                return Poll::Ready(Err(limits.no_memory().into()));
+            if let Some(reservation) = &mut self.reservation {
+                reservation.grow(cost).map_err(Error::from)?;
             }
             self.length += length;
             self.ahead.push_back(frame);

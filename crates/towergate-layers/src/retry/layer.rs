@@ -112,7 +112,7 @@ impl RetryLayer {
     }
 
     /// A bound on what the kept bodies of all requests take together; none by default. Where it is
-    /// used up, a streamed body is sent once.
+    /// used up, a streamed body is sent once. Below an [intake](crate::intake) layer that one's budget holds instead.
     #[must_use]
     pub fn replay_memory(mut self, memory: MemoryBudget) -> Self {
         self.settings.replay_memory = Some(memory);

@@ -83,12 +83,13 @@ where
             shared.budget.deposit();
         }
         // All attempts share the record that is there when the first of them begins.
-        RequestRecord::of(request.extensions_mut());
+        let record = RequestRecord::of(request.extensions_mut());
         request.extensions_mut().insert(Attempt(NonZeroU32::MIN));
         if shared.max_attempts(request.extensions()) > 1 {
             let settings = &shared.settings;
-            request =
-                request.map(|body| replayable(body, settings.replay_cap, settings.replay_memory.as_ref()));
+            let memory = record.memory().or(settings.replay_memory.as_ref());
+            let reservation = memory.map(|memory| record.reservation(memory));
+            request = request.map(|body| replayable(body, settings.replay_cap, reservation));
         }
         ResponseFuture { inner: self.inner.call(request) }
     }

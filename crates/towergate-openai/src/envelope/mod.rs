@@ -2,7 +2,7 @@
 //!
 //! Written for errors of ours, always with all four keys of OpenAI's specification:
 //! `{"error":{"message":…,"type":…,"param":…,"code":…}}`. `type` is `invalid_request_error` where
-//! the client is at fault (a 4xx), else `gateway_error`; `code` is [`Error::code`]. OpenAI's SDKs
+//! the client is at fault (a 4xx but 429), else `gateway_error`; `code` is [`Error::code`]. OpenAI's SDKs
 //! choose their exception by the status, not by these.
 //!
 //! Inside a stream the same object stands in one event, in the shape of that API, so that
@@ -29,7 +29,7 @@ mod upstream;
 
 use bytes::Bytes;
 use serde::Serialize;
-use towergate_core::{Error, Origin, Route};
+use towergate_core::{Error, ErrorKind, Origin, Route};
 
 pub(crate) use self::upstream::failure;
 pub use self::upstream::{ErrorBody, classify};
@@ -97,9 +97,11 @@ struct Object<'a> {
 
 impl<'a> Object<'a> {
     fn of(error: &'a Error) -> Self {
-        // A client that had not the patience to wait made no wrong request: LiteLLM, which goes by the type, would
-        // report a 504 as one.
-        let invalid = error.origin() == Origin::Client && error.kind().status().is_client_error();
+        // A client that had not the patience to wait, or has to wait for its other requests, made no wrong request:
+        // LiteLLM, which goes by the type, would report a 504 or a 429 as one.
+        let invalid = error.origin() == Origin::Client
+            && error.kind().status().is_client_error()
+            && error.kind() != ErrorKind::TooManyRequests;
         let kind = if invalid { "invalid_request_error" } else { "gateway_error" };
         Self { message: error.to_string(), kind, param: error.param(), code: error.code() }
     }

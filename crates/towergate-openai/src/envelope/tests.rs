@@ -1,7 +1,7 @@
 use http::{Method, StatusCode};
 use proptest::prelude::*;
 use serde_json::Value;
-use towergate_core::{Class, Clock, ErrorKind, label::Label};
+use towergate_core::{Class, Clock, label::Label};
 
 use super::*;
 use crate::{json::any_json, routes};
@@ -22,12 +22,13 @@ fn an_envelope_has_all_four_keys() {
         ErrorKind::Timeout(Clock::Head),
         ErrorKind::Timeout(Clock::RequestBody),
         ErrorKind::Timeout(Clock::ClientPatience),
+        ErrorKind::TooManyRequests,
         ErrorKind::Internal,
     ] {
         let value: Value = serde_json::from_slice(&body(&Error::new(kind, "x"))).unwrap();
         let object = value["error"].as_object().unwrap();
         assert_eq!(object.keys().collect::<Vec<_>>(), ["message", "type", "param", "code"]);
-        let ours = kind.status().is_server_error();
+        let ours = kind.status().is_server_error() || kind == ErrorKind::TooManyRequests;
         assert_eq!(object["type"], if ours { "gateway_error" } else { "invalid_request_error" });
         assert_eq!(object["code"], kind.code());
     }

@@ -2,6 +2,7 @@
 
 use std::{fmt::Display, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use towergate_core::memory::MemoryBudget;
 use towergate_layers::{
     guard::{AllowedHosts, AllowedOrigins, HostPattern, OriginPattern},
     timeout::Timeouts,
@@ -36,6 +37,9 @@ pub struct ServerPlan {
     pub max_body: Setting<usize>,
     pub max_upload: Setting<usize>,
     pub max_in_flight: Setting<Option<u32>>,
+    pub memory: Setting<usize>,
+    /// `None`: what follows from `memory` and `max_body`.
+    pub memory_per_client: Setting<Option<usize>>,
     pub total_timeout: Setting<Duration>,
     pub request_body_timeout: Setting<Duration>,
     pub stream_keep_alive: Setting<Duration>,
@@ -67,6 +71,8 @@ impl ServerPlan {
             max_body: Setting::built_in(64 << 20),
             max_upload: Setting::built_in(1 << 30),
             max_in_flight: Setting::built_in(None),
+            memory: Setting::built_in(1 << 30),
+            memory_per_client: Setting::built_in(None),
             total_timeout: Setting::built_in(Duration::from_secs(600)),
             request_body_timeout: Setting::built_in(Duration::from_secs(30)),
             stream_keep_alive: Setting::built_in(Duration::from_secs(15)),
@@ -100,6 +106,8 @@ impl ServerPlan {
             .with_request_body(self.request_body_timeout.value.min(self.total_timeout.value));
         let gateway =
             gateway.max_body(self.max_body.value).max_upload(self.max_upload.value as u64).timeouts(timeouts);
+        let memory = MemoryBudget::new(self.memory.value).per_client(self.client_memory());
+        let gateway = gateway.memory(memory);
         let every = self.stream_keep_alive.value;
         let origins = |setting: &Setting<Vec<_>>| AllowedOrigins::new(setting.value.iter().cloned());
         let gateway = gateway.allowed_origins(origins(&self.allowed_origins)).cors(origins(&self.cors));
@@ -132,6 +140,12 @@ impl ServerPlan {
             Some(connections) => server.max_connections(connections),
             None => server,
         }
+    }
+
+    /// What the requests of one client may hold: room for the largest body, whatever the share is.
+    fn client_memory(&self) -> usize {
+        let memory = self.memory.value;
+        self.memory_per_client.value.unwrap_or_else(|| (memory / 4).max(self.max_body.value).min(memory))
     }
 
     /// The certificate and key of the listener; `None` where it is plain.
@@ -189,6 +203,8 @@ impl ServerPlan {
             row("server.max_in_flight", &self.max_in_flight, |it| {
                 it.map_or_else(|| "no limit".to_owned(), |requests| requests.to_string())
             }),
+            row("limits.memory", &self.memory, |bytes| size(*bytes)),
+            row("limits.memory_per_client", &self.memory_per_client, |_| size(self.client_memory())),
             row("server.total_timeout", &self.total_timeout, seconds),
             row("server.request_body_timeout", &self.request_body_timeout, seconds),
             row("server.stream_keep_alive", &self.stream_keep_alive, seconds),
@@ -234,7 +250,7 @@ impl ServerPlan {
     }
 
     pub(super) fn of(config: &Config) -> Self {
-        let (server, logging) = (&config.file.server, &config.file.logging);
+        let (server, limits, logging) = (&config.file.server, &config.file.limits, &config.file.logging);
         let at = |path: &str| config.place(path).map_or(Origin::BuiltIn, Origin::File);
         let built_in = Self::built_in();
         let address =
@@ -289,6 +305,11 @@ impl ServerPlan {
             max_in_flight: built_in
                 .max_in_flight
                 .overridden(server.max_in_flight.map(|it| (Some(it), at("server.max_in_flight")))),
+            memory: built_in.memory.overridden(size(limits.memory, "limits.memory")),
+            memory_per_client: built_in.memory_per_client.overridden(
+                size(limits.memory_per_client, "limits.memory_per_client")
+                    .map(|(bytes, origin)| (Some(bytes), origin)),
+            ),
             total_timeout: built_in
                 .total_timeout
                 .overridden(time(server.total_timeout, "server.total_timeout")),

@@ -256,6 +256,38 @@ fn one_rule_says_which_value_is_in_force() {
 }
 
 #[test]
+fn what_a_client_may_hold_has_room_for_the_largest_body() {
+    let holds = |text: &str| {
+        let plan = parse(&format!("providers: {{a: {{type: ollama}}}}\n{text}")).server();
+        let budget = plan.limit(crate::Gateway::builder()).memory;
+        let row = plan.rows().into_iter().find(|(name, ..)| *name == "limits.memory_per_client").unwrap();
+        (budget.limit(), budget.client_limit(), row.1)
+    };
+    let mib = |mib: usize| mib << 20;
+    assert_eq!(holds(""), (mib(1024), mib(256), "256MiB".to_owned()));
+    assert_eq!(holds("limits: {memory: 100MiB}"), (mib(100), mib(64), "64MiB".to_owned()));
+    assert_eq!(holds("limits: {memory: 32MiB}"), (mib(32), mib(32), "32MiB".to_owned()));
+    assert_eq!(holds("limits: {memory_per_client: 1MiB}"), (mib(1024), mib(1), "1MiB".to_owned()));
+    assert_eq!(holds("limits: {memory: 4GiB}\nserver: {max_body: 2MiB}").1, mib(1024));
+}
+
+#[test]
+fn the_settings_that_errors_name_are_there() {
+    let schema = schema();
+    let has =
+        |section: &str, name: &str| schema.pointer(&format!("/$defs/{section}/properties/{name}")).is_some();
+    for setting in
+        [towergate_core::memory::MemoryBudget::SETTING, towergate_core::memory::MemoryBudget::CLIENT_SETTING]
+    {
+        let name = setting.strip_prefix("limits.").unwrap();
+        assert!(has("LimitsSection", name) && schema.pointer("/properties/limits").is_some(), "{setting}");
+    }
+    for name in ["max_body", "max_upload", "max_in_flight", "request_body_timeout"] {
+        assert!(has("ServerSection", name), "{name}");
+    }
+}
+
+#[test]
 fn variables_in_texts_are_put_in_and_those_of_secrets_are_not() {
     let text = "providers: {a: {base_url: 'http://${HOST:-localhost}:${PORT}', api_key: '${KEY}'}}";
     let config = Config::parse("t.yaml", text, &variables(&[("PORT", "1")])).unwrap();

@@ -2,7 +2,8 @@
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use http::{HeaderValue, Request, Response, header::CONTENT_LENGTH};
+use bytes::Bytes;
+use http::{Extensions, HeaderValue, Request, Response, header::CONTENT_LENGTH};
 use http_body::Body as _;
 use tower::util::{Oneshot, ServiceExt as _};
 use towergate_core::{
@@ -64,8 +65,10 @@ pub(super) async fn ask_in_turn(
     request: Request<Body>,
 ) -> Result<Response<Body>, BoxError> {
     let Plan { first, mut others, model } = plan;
-    let mut request = request.map(|body| replayable(body, shared.replay_cap, Some(&shared.memory)));
+    let mut request = request;
     let record = RequestRecord::of(request.extensions_mut());
+    let reservation = record.reservation(&shared.memory);
+    request = request.map(|body| replayable(body, shared.replay_cap, Some(reservation)));
     let (mut choice, mut fallbacks) = (first, 0);
     loop {
         // The lists of a refusal are those of the model that was asked for.
@@ -180,7 +183,7 @@ fn rename(
             let body = set_model(body, name).ok_or_else(impossible)?;
             let renamed = shared.protocol.read(facts.route, &body)?;
             let length = body.len() as u64;
-            *request.body_mut() = body.into();
+            *request.body_mut() = held(shared, request.extensions(), body)?.into();
             (renamed, Some(length))
         }
         ModelIn::Stream(place) => {
@@ -207,6 +210,15 @@ fn rename(
         request.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     Ok(true)
+}
+
+/// A body that was made here takes the memory of its request, as the one does that it was made of.
+fn held(shared: &Shared, extensions: &Extensions, body: Bytes) -> Result<Bytes, Error> {
+    let record = extensions.get::<Arc<RequestRecord>>();
+    let memory = &shared.memory;
+    let mut reservation = record.map_or_else(|| memory.reservation(), |record| record.reservation(memory));
+    reservation.grow(body.len())?;
+    Ok(reservation.hold(body))
 }
 
 /// The same request for another candidate, where its body can be sent again.

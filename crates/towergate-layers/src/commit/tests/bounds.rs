@@ -48,6 +48,29 @@ fn past_the_budget_an_answer_streams_on_and_the_bytes_come_back() {
 }
 
 #[test]
+fn past_the_share_of_its_client_an_answer_streams_on() {
+    // The layer's own budget would have room.
+    let (intakes, client) = (MemoryBudget::new(10_000).per_client(1000), ClientMemory::default());
+    let layer = CommitLayer::new(ByStatus);
+    for (share, counts) in [(&client, 1), (&ClientMemory::default(), 0)] {
+        let mut others = intakes.reservation_of(Some(&client));
+        others.grow(500).unwrap();
+        let mut request = of_route(&CHAT);
+        let record = RequestRecord::of(request.extensions_mut());
+        record.set_memory(intakes.clone());
+        record.set_client_memory(share.clone());
+        let state = json();
+        let body = Scripted::new(&state).data(vec![b'x'; 600]).data("end");
+        let (length, counted) = early_commits(async {
+            text(through(layer.clone(), request, answer(Some(&state), body)).await.unwrap()).await.len()
+        });
+        assert_eq!((length, counted.len()), (603, counts));
+        drop(others);
+        assert_eq!(intakes.used(), 0);
+    }
+}
+
+#[test]
 fn a_head_released_by_time_is_counted() {
     let state = events();
     let body = Scripted::new(&state).event("data: role\n\n").hang();

@@ -11,7 +11,9 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::Notify;
 use tower::{ServiceExt, service_fn};
-use towergate_core::{ErrorKind, Facts, label::Label, protocol::ReadForm, route::Reads};
+use towergate_core::{
+    ErrorKind, Facts, label::Label, memory::ClientMemory, protocol::ReadForm, route::Reads,
+};
 
 use super::*;
 
@@ -300,33 +302,109 @@ async fn memory_is_shared_and_comes_back_with_the_last_copy() {
     assert!(service.clone().oneshot(post("/v1/chat", "{2345")).await.is_ok());
 }
 
+/// So many frames of one byte, then silence.
+struct Stuck(usize, Arc<Notify>);
+
+impl http_body::Body for Stuck {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(left) = self.0.checked_sub(1) else { return Poll::Pending };
+        self.0 = left;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"{")))))
+    }
+}
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        self.1.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn memory_is_taken_as_bytes_arrive_and_not_by_the_clients_word() {
+    for (arrived, declared) in [(1, 1 << 20), (3, 1 << 20), (100, 1 << 20), (100, 101)] {
+        let memory = MemoryBudget::new(1 << 20);
+        let body = Stuck(arrived, Arc::default());
+        let request = Request::post("/v1/chat").header(CONTENT_LENGTH, declared).body(body).unwrap();
+        let service = layer().memory(memory.clone()).layer(service_fn(look));
+        let mut call = tokio_test::task::spawn(service.oneshot(request));
+        assert!(call.poll().is_pending());
+        let used = memory.used();
+        assert!((arrived..=2 * arrived).contains(&used) && used <= declared, "{arrived}: {used}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_just_fits_is_taken_whatever_the_pieces_are() {
+    let text: &'static str = format!("{{{}", "x".repeat(999)).leak();
+    for size in [1, 7, 333, 500, 999, 1000] {
+        let pieces: Vec<&'static str> =
+            text.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).unwrap()).collect();
+        let memory = MemoryBudget::new(1000);
+        let request = Request::post("/v1/chat").body(frames(&pieces)).unwrap();
+        let seen = send(layer().memory(memory.clone()), request).await.unwrap();
+        assert_eq!((seen.body.unwrap(), memory.used()), (Bytes::from(text), 1000));
+        assert_eq!(memory.used(), 0);
+        let request = Request::post("/v1/chat").body(frames(&[&pieces[..], &["x"]].concat())).unwrap();
+        let error = send(layer().memory(memory.clone()), request).await.unwrap_err();
+        let error = Error::find(&*error).unwrap();
+        // It would fit at no other time either.
+        assert_eq!((error.kind(), error.setting()), (ErrorKind::PayloadTooLarge, Some("limits.memory")));
+        assert_eq!(memory.used(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_holds_its_share_is_told_so_and_the_others_are_served() {
+    let memory = MemoryBudget::new(100).per_client(10);
+    let service = layer().memory(memory.clone()).layer(service_fn(look));
+    let of = |client: &ClientMemory, path: &str, text: &'static str| {
+        let mut request = Request::post(path).body(frames(&[text])).unwrap();
+        RequestRecord::of(request.extensions_mut()).set_client_memory(client.clone());
+        if path == "/v1/files" {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("letters"));
+        }
+        service.clone().oneshot(request)
+    };
+    let [alice, bob] = [ClientMemory::default(), ClientMemory::default()];
+    let mut unfinished = Request::post("/v1/chat").body(Stuck(6, Arc::default())).unwrap();
+    RequestRecord::of(unfinished.extensions_mut()).set_client_memory(alice.clone());
+    let mut unfinished = tokio_test::task::spawn(service.clone().oneshot(unfinished));
+    assert!(unfinished.poll().is_pending());
+
+    for (path, text) in [("/v1/chat", "{23456"), ("/v1/files", "a1")] {
+        let error = of(&alice, path, text).await.unwrap_err();
+        let error = Error::find(&*error).unwrap();
+        assert_eq!(
+            (error.kind(), error.setting()),
+            (ErrorKind::TooManyRequests, Some("limits.memory_per_client")),
+            "{path}"
+        );
+        assert!(error.retry_after().is_some());
+    }
+    assert_eq!(of(&bob, "/v1/chat", "{23456789}").await.unwrap().into_body().body.unwrap(), "{23456789}");
+    // What fits into no share comes at no better time.
+    let error = of(&bob, "/v1/chat", "{2345678901").await.unwrap_err();
+    let error = Error::find(&*error).unwrap();
+    assert_eq!(
+        (error.kind(), error.setting()),
+        (ErrorKind::PayloadTooLarge, Some("limits.memory_per_client"))
+    );
+    drop(unfinished);
+    assert_eq!((alice.used(), bob.used(), memory.used()), (0, 0, 0));
+    assert!(of(&alice, "/v1/chat", "{23456").await.is_ok());
+}
+
 #[tokio::test]
 async fn a_request_dropped_while_it_uploads_gives_everything_back() {
-    /// One frame, then silence.
-    struct Stuck(bool, Arc<Notify>);
-    impl http_body::Body for Stuck {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            if std::mem::replace(&mut self.0, true) {
-                return Poll::Pending;
-            }
-            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"{")))))
-        }
-    }
-    impl Drop for Stuck {
-        fn drop(&mut self) {
-            self.1.notify_one();
-        }
-    }
-
     let memory = MemoryBudget::new(10);
     let gone = Arc::new(Notify::new());
-    let request = Request::post("/v1/chat").body(Stuck(false, Arc::clone(&gone))).unwrap();
+    let request = Request::post("/v1/chat").body(Stuck(1, Arc::clone(&gone))).unwrap();
     let service = layer().memory(memory.clone()).layer(service_fn(look));
     let mut call = tokio_test::task::spawn(service.oneshot(request));
     assert!(call.poll().is_pending());

@@ -7,7 +7,10 @@ use std::{
 };
 
 use http_body_util::Full;
-use towergate_core::memory::MemoryBudget;
+use towergate_core::{
+    context::RequestRecord,
+    memory::{ClientMemory, MemoryBudget},
+};
 
 use super::*;
 
@@ -140,7 +143,7 @@ async fn a_connection_that_never_was_leaves_the_stream_for_the_next_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn memory_for_kept_bodies_is_bounded_and_given_back() {
-    let memory = MemoryBudget::new(10);
+    let memory = MemoryBudget::new(100);
     let layer = exact().replay_cap(8).replay_memory(memory.clone());
     let other = memory.reservation();
     let upstream = Upstream::new([answer(503)]);
@@ -148,10 +151,24 @@ async fn memory_for_kept_bodies_is_bounded_and_given_back() {
     assert_eq!(memory.used(), 0);
 
     let mut other = other;
-    assert!(other.grow(3));
+    other.grow(99).unwrap();
     let upstream = Upstream::new([answer(503)]);
-    let answer = upstream.call(&layer, upload(stream(&["ab"]))).await.unwrap();
-    assert_eq!(gave_up(&answer), Some(GaveUp::NotReplayable));
+    let refused = upstream.call(&layer, upload(stream(&["ab"]))).await.unwrap();
+    assert_eq!(gave_up(&refused), Some(GaveUp::NotReplayable));
+
+    // Below an intake layer it is that one's budget, and the share of the client.
+    let (intakes, client) = (MemoryBudget::new(1000).per_client(100), ClientMemory::default());
+    let mut others = intakes.reservation_of(Some(&client));
+    for (held, status) in [(0, 200), (90, 503)] {
+        others.grow(held).unwrap();
+        let mut request = upload(stream(&["ab"]));
+        let record = RequestRecord::of(request.extensions_mut());
+        record.set_memory(intakes.clone());
+        record.set_client_memory(client.clone());
+        let upstream = Upstream::new([answer(503)]);
+        assert_eq!(upstream.call(&layer, request).await.unwrap().status(), status);
+        assert_eq!((intakes.used(), memory.used()), (held, 99));
+    }
 }
 
 #[tokio::test(start_paused = true)]

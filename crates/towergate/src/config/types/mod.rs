@@ -18,7 +18,7 @@ pub use self::{
     },
     provider_type::ProviderType,
     routing::{RoutingSection, RoutingStrategy},
-    server::{ClientKeySection, LogFormat, LoggingSection, ServerSection, ServerTlsSection},
+    server::{ClientKeySection, LimitsSection, LogFormat, LoggingSection, ServerSection, ServerTlsSection},
     values::{HttpVersion, Secret, Size, Texts, Time},
 };
 
@@ -34,6 +34,8 @@ pub struct File {
     pub routing: RoutingSection,
     /// The listener, its limits, and how it shuts down.
     pub server: ServerSection,
+    /// What the bodies of requests under way may hold in memory.
+    pub limits: LimitsSection,
     /// Keys that clients must present, by the name that log and metrics show. Without this section everybody may come
     /// in; an empty one is an error.
     pub client_keys: BTreeMap<String, ClientKeySection>,

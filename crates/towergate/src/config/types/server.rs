@@ -78,6 +78,18 @@ pub struct ServerTlsSection {
     pub client_ca_file: Option<String>,
 }
 
+/// What the bodies of requests under way may hold in memory: collected bodies, uploads kept for another attempt, and held
+/// answers.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// All of them together; past it a request is answered with 503. Default: 1GiB.
+    pub memory: Option<Size>,
+    /// Those of one client, by the name of its key; past it a request is answered with 429. Default: a quarter of `memory`,
+    /// and no less than `server.max_body`.
+    pub memory_per_client: Option<Size>,
+}
+
 /// A key that lets a client in.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
