@@ -10,6 +10,7 @@ use towergate::{
     ClientAuthMode, InvalidClientKeyLine,
     config::{MAX_FILE_BYTES, read_text},
     layers::client_auth::{ClientKeys, InvalidClientKeys},
+    openai::secret::warn_if_readable_by_others,
     parse_client_keys,
 };
 
@@ -44,7 +45,10 @@ impl GivenKeys {
                 let text = text.into_string().map_err(|_| format!("{VARIABLE} is not UTF-8"))?;
                 Ok(Self::Once(VARIABLE.to_owned(), parse(VARIABLE, &text)?))
             }
-            (Some(path), None) if path.is_file() => Ok(Self::File(path.clone())),
+            (Some(path), None) if path.is_file() => {
+                warn_if_readable_by_others("--client-keys-file", path).await;
+                Ok(Self::File(path.clone()))
+            }
             (Some(path), None) => {
                 let text = read_text(path).await.map_err(|why| unreadable(path, &why))?;
                 let name = path.display().to_string();

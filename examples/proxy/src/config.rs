@@ -14,8 +14,12 @@ use crate::{
 };
 
 pub(crate) async fn check(args: CheckArgs) -> Result<ExitCode, Error> {
-    match Config::load(&args.file, &Variables::of_process()).await {
+    let variables = Variables::of_process();
+    match Config::load(&args.file, &variables).await {
         Ok(config) => {
+            for warning in config.warnings(&variables).await {
+                eprintln!("{}:{warning}", args.file.display());
+            }
             let mode = args.client_auth.client_auth.map(Into::into).or(config.server().client_auth.value);
             GivenKeys::read(&args.client_auth).await?.now(mode)?;
             let providers = config.providers().len();

@@ -91,6 +91,49 @@ fn a_broken_file_is_told_line_by_line_and_fails() {
 }
 
 #[test]
+fn what_puts_secrets_at_risk_is_told_and_nothing_is_refused() {
+    let path = file(
+        "risky.yaml",
+        "providers: {a: {base_url: 'http://no-such-host.invalid/v1', api_key: sk-canary, max_retries: 0}}\n",
+    );
+    let path = path.to_str().unwrap();
+    let checked = towergate(&["check", path]);
+    assert!(checked.status.success() && text(&checked.stdout).contains("is sound: 1 provider"));
+    let said = text(&checked.stderr);
+    assert!(
+        said.contains(
+            "risky.yaml:1:17: providers.a.base_url: warning: the provider's secrets go over plain http"
+        ),
+        "{said}"
+    );
+    // Whatever builds it says so in the log.
+    let asked = towergate(&["health", "--config", path]);
+    let said = text(&asked.stderr);
+    assert_eq!(said.matches("secrets go over plain http").count(), 1, "{said}");
+    assert!(said.contains("provider=\"a\"") && said.contains("base_url"), "{said}");
+    assert!(!format!("{checked:?} {asked:?}").contains("canary"));
+
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let key = file("open-key", "sk-canary");
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let provider = format!("base_url: 'https://127.0.0.1:1', api_key_file: {}", key.display());
+        let path = file("open-key.yaml", &format!("providers: {{a: {{{provider}, max_retries: 0}}}}\n"));
+        for command in [&["check"][..], &["health", "--config"]] {
+            let output = towergate(&[command, &[path.to_str().unwrap()]].concat());
+            let said = text(&output.stderr);
+            assert_eq!(
+                said.matches("every user of this machine can read it (mode 0644)").count(),
+                1,
+                "{said}"
+            );
+            assert!(said.contains("providers.a.api_key_file"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_sound_file_is_told_and_explained_without_a_secret() {
     let path = file(
         "sound.yaml",

@@ -38,6 +38,17 @@ async fn ask(several: &Several, model: &str) -> Answer {
 }
 
 #[tokio::test]
+async fn a_list_of_one_key_is_that_key() {
+    let one = |provider: OpenAiProviderBuilder| {
+        let key = RingKey::new(Label::new("only"), Credential::try_from("sk-only").unwrap());
+        provider.keys([key])
+    };
+    let several = Several::of(1).provider(one).start().await;
+    assert_eq!(ask(&several, "gpt-4o").await.status, 200);
+    assert_eq!(sent(&several, 0), ["only"]);
+}
+
+#[tokio::test]
 async fn keys_share_the_requests_by_weight() {
     let several = Several::of(1).provider(with_keys).start().await;
     for _ in 0..8 {

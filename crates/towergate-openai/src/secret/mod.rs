@@ -11,6 +11,8 @@
 //! The content is the bare key, a JSON object that holds it under the variable's name, or lines of
 //! `NAME=value` as in an env file, `export` and quotes allowed.
 //!
+//! A file that others can read is [warned of](readable_by_others) when it is opened.
+//!
 //! A change that cannot be read, or holds no key, is logged once, and the old key stays; what cannot be
 //! read at the moment is read again. Errors and logs name the variable and the path, and never show what
 //! was read. When the last clone of a [`RotatingKey`] is dropped, nothing looks at the file any more.
@@ -36,6 +38,7 @@
 
 mod file;
 mod format;
+mod readers;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +53,7 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 use towergate_core::credentials::{Credential, CredentialSource, InvalidCredential};
 
+pub use self::readers::{ReadableByOthers, readable_by_others, warn_if_readable_by_others};
 use crate::file_watch::FileWatch;
 
 /// A file or FIFO that holds a key.
@@ -146,6 +150,7 @@ impl SecretFile {
     ///
     /// What cannot be read in time, or holds no key.
     pub async fn open(self) -> Result<RotatingKey, SecretError> {
+        readers::warn_if_readable_by_others(&self.setting, &self.path).await;
         let mut files = FileWatch::new([&self.path]);
         files.mark_read().await;
         let (credential, is_fifo) = self.read().await.map_err(|problem| self.error(problem))?;

@@ -105,7 +105,7 @@ use self::{
 pub use self::{
     builder::{Builder, ConfigError, DEFAULT_BASE_URL, Http2},
     tunnel::UpgradedIo,
-    uri::{InvalidBaseUrl, check_base_url},
+    uri::{InvalidBaseUrl, check_base_url, sends_in_clear},
 };
 use crate::answer::{AnswerSettings, read_answer};
 
@@ -188,6 +188,12 @@ impl OpenAi {
     #[must_use]
     pub fn secrets(&self) -> &[SecretString] {
         &self.shared.secrets
+    }
+
+    /// Whether what it sends can be read on the way; see [`sends_in_clear`].
+    #[must_use]
+    pub fn sends_in_clear(&self) -> bool {
+        self.shared.outgoing.base.sends_in_clear()
     }
 
     /// Refuses new requests from now on ([`ErrorKind::Draining`]), on every clone, and closes unused

@@ -48,6 +48,13 @@ pub fn check_base_url(text: &str) -> Result<(), InvalidBaseUrl> {
     BaseUrl::parse(text).map(drop)
 }
 
+/// Whether what is sent to a base URL goes over plain http to another machine, where everybody on the way can read it.
+/// What is no base URL is sent nothing.
+#[must_use]
+pub fn sends_in_clear(base_url: &str) -> bool {
+    BaseUrl::parse(base_url).is_ok_and(|base| base.sends_in_clear())
+}
+
 // === impl BaseUrl ===
 
 impl BaseUrl {
@@ -102,6 +109,11 @@ impl BaseUrl {
                 host == "localhost" || host.ends_with(".localhost")
             }
         }
+    }
+
+    /// See [`sends_in_clear`].
+    pub(crate) fn sends_in_clear(&self) -> bool {
+        !self.is_https() && !self.is_loopback()
     }
 
     /// The URL itself.
@@ -256,6 +268,11 @@ mod tests {
             assert_eq!(BaseUrl::parse(text).unwrap().is_loopback(), loopback, "{text}");
         }
         assert_eq!(BaseUrl::parse("https://a").unwrap().host_and_port(), "a:443");
+        for (text, clear) in
+            [("http://vllm:8000", true), ("https://vllm", false), ("http://[::1]", false), ("vllm", false)]
+        {
+            assert_eq!(sends_in_clear(text), clear, "{text}");
+        }
     }
 
     proptest! {

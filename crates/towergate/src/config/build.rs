@@ -1,6 +1,6 @@
 //! From a configuration to what runs.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
@@ -21,7 +21,7 @@ use towergate_openai::{
     env::OpenAiEnv,
     protocol::OpenAiProtocol,
     request::MODELS,
-    secret::{SecretError, SecretFile},
+    secret::{SecretError, SecretFile, warn_if_readable_by_others},
     service::Http2,
 };
 
@@ -261,6 +261,8 @@ impl ProviderPlan {
         }
         if let (Some(chain), Some(key)) = (&tls.client_certificate_file, &tls.client_key_file) {
             let chain = read(chain, || setting("tls.client_certificate_file")).await?;
+            let path = Path::new(key);
+            warn_if_readable_by_others(&setting("tls.client_key_file"), path).await;
             let key = read(key, || setting("tls.client_key_file")).await?;
             provider = provider.leaf(|leaf| leaf.client_identity(chain, key));
         }

@@ -34,6 +34,7 @@ mod setting;
 mod tests;
 pub mod types;
 mod units;
+mod warnings;
 
 use std::{
     fmt,

@@ -40,6 +40,17 @@ pub(super) fn mark(
     parts
 }
 
+/// Whether a field is a secret.
+pub(super) fn is_secret(name: &str, written: &Secret, variables: &Variables) -> bool {
+    let text = variables.expand(&written.0).unwrap_or_default();
+    let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::try_from(text))
+    else {
+        return false;
+    };
+    mark(&name, &mut value, written, variables);
+    value.is_sensitive()
+}
+
 /// Whether a field holds a credential, by its name.
 fn is_credential(name: &HeaderName) -> bool {
     let mut parts = name.as_str().split(['-', '_', '.']);

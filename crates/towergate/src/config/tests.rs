@@ -1,4 +1,5 @@
 mod client_auth;
+mod warnings;
 
 use std::time::Duration;
 

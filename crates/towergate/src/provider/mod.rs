@@ -20,6 +20,8 @@ use towergate_openai::{
     protocol::OpenAiProtocol,
 };
 
+#[cfg(feature = "config")]
+pub(crate) use self::openai::IN_CLEAR;
 pub use self::{
     openai::{OpenAiProvider, OpenAiProviderBuilder},
     service::ServiceProvider,

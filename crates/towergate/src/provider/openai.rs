@@ -24,6 +24,10 @@ use crate::{BuildError, stack};
 const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
 const PROJECT: HeaderName = HeaderName::from_static("openai-project");
 
+/// What is said of a provider whose secrets everybody on the way can read.
+pub(crate) const IN_CLEAR: &str = "the provider's secrets go over plain http to another machine, and everybody on the way can read \
+                                   them: use https, or see to it that the network itself is encrypted";
+
 /// An OpenAI, or a server that speaks its protocol. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct OpenAiProvider {
@@ -244,13 +248,14 @@ impl OpenAiProviderBuilder {
         self
     }
 
-    /// Builds it.
+    /// Builds it. Logs a warning where secrets go to another machine over plain http.
     ///
     /// # Errors
     ///
     /// A setting that can't work, named.
     pub fn build(self) -> Result<OpenAiProvider, BuildError> {
         self.parts.timeouts.validate().map_err(BuildError::Timeouts)?;
+        let sends_secrets = self.sends_secrets();
         let leaf = match self.parts.timeouts.head(None) {
             // It runs from the call, so that no connect clock can be longer.
             Some(head) => self.leaf.connect_within(head, self.parts.timeouts.setting(Clock::Head)),
@@ -261,12 +266,19 @@ impl OpenAiProviderBuilder {
             .tunnel_idle(self.parts.timeouts.tunnel_idle())
             .build()
             .map_err(|source| BuildError::Provider { provider: self.name.to_string(), source })?;
+        if sends_secrets && leaf.sends_in_clear() {
+            tracing::warn!(provider = self.name.as_str(), setting = "base_url", "{IN_CLEAR}");
+        }
         let (auth, keys) = match self.auth {
             Auth::Source(source) => {
                 (AuthLayer::new(Arc::clone(&source)), vec![RingKey::new(Label::new("1"), source)])
             }
             Auth::Ring(keys) => {
-                let auth = AuthLayer::new(None::<Credential>);
+                // A ring picks among several only.
+                let auth = match &keys[..] {
+                    [only] => AuthLayer::new(only.clone()),
+                    _ => AuthLayer::new(None::<Credential>),
+                };
                 (keys.iter().cloned().fold(auth, AuthLayer::withhold_key), keys)
             }
             Auth::PassThrough => (AuthLayer::pass_through(), Vec::new()),
@@ -281,6 +293,17 @@ impl OpenAiProviderBuilder {
         let service =
             stack::provider(leaf.clone(), &self.name, auth, breaker.clone(), keys.clone(), self.parts);
         Ok(OpenAiProvider { name: self.name, service, check, breaker, keys, leaf })
+    }
+
+    fn sends_secrets(&self) -> bool {
+        let is_secret =
+            |source: &dyn CredentialSource| source.credential().is_some_and(|key| key.redactable().is_some());
+        self.fields.iter().any(|(_, value)| value.is_sensitive())
+            || match &self.auth {
+                Auth::Source(source) => is_secret(source),
+                Auth::Ring(keys) => keys.iter().any(|key| is_secret(key)),
+                Auth::PassThrough => true,
+            }
     }
 }
 

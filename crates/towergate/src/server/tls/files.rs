@@ -15,7 +15,10 @@ use rustls_pki_types::{
 };
 use tokio::{io::AsyncReadExt as _, time::timeout};
 
-use towergate_openai::file_watch::{FileWatch, StillChanging};
+use towergate_openai::{
+    file_watch::{FileWatch, StillChanging},
+    secret::warn_if_readable_by_others,
+};
 
 use super::Tls;
 
@@ -85,6 +88,7 @@ impl TlsFiles {
     ///
     /// Files that cannot be read, or do not fit.
     pub async fn open(self) -> Result<Tls, TlsError> {
+        warn_if_readable_by_others("server.tls.key_file", &self.key).await;
         let mut watch = FileWatch::new([&self.certificate, &self.key].into_iter().chain(&self.client_ca));
         watch.mark_read().await;
         let config = self.read().await?;
