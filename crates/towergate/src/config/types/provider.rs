@@ -41,7 +41,8 @@ pub struct ProviderSection {
     pub organization: Option<String>,
     /// `OpenAI-Project`. Default: for openai `OPENAI_PROJECT_ID`.
     pub project: Option<String>,
-    /// Fields set on every request, in place of the caller's. Values may be `${VARIABLE}`.
+    /// Fields set on every request, in place of the caller's. Values may be `${VARIABLE}`. One that holds a credential, by
+    /// its name or because it comes from a variable, is a secret: no error of the provider's repeats it.
     pub headers: BTreeMap<String, Secret>,
     /// Fields of the caller that go upstream beside the usual ones.
     pub allow_headers: Vec<String>,
