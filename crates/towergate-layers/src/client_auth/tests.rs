@@ -223,8 +223,9 @@ fn a_request_costs_the_same_for_one_key_and_for_100_000() {
             (digests, comparisons) = (digests + made, comparisons + compared);
         }
         assert_eq!(digests, 2 * REQUESTS);
-        // One each finds the client; what the table compares in vain does not grow with the keys.
-        assert!((REQUESTS..2 * REQUESTS).contains(&comparisons), "{count} keys: {comparisons}");
+        // One each finds the client. What the table compares in vain does not grow with the keys: where the client's own
+        // place has such neighbours, by the random key of the table, it is one or two more for each request.
+        assert!((REQUESTS..5 * REQUESTS).contains(&comparisons), "{count} keys: {comparisons}");
     }
 }
 
