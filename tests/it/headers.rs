@@ -32,6 +32,33 @@ async fn in_front_of(upstream: &RawUpstream) -> World {
     World::builder().base_url(upstream.base_url()).start().await
 }
 
+/// An upstream that leaves it unread would take it for the next request of the connection.
+#[tokio::test]
+async fn a_body_that_no_route_expects_goes_no_further() {
+    let hidden = "GET /v1/hidden HTTP/1.1\r\nhost: x\r\n\r\n";
+    let framings = [
+        format!("content-length: {}\r\n\r\n{hidden}", hidden.len()),
+        format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len()),
+    ];
+    for line in ["GET /v1/models", "DELETE /v1/files/file-1", "GET /v1/unknown", "DELETE /v1/unknown"] {
+        for framing in &framings {
+            let upstream = Upstream::raw(OK).await;
+            let world = in_front_of(&upstream).await;
+            let request = format!(
+                "{line} HTTP/1.1\r\nhost: gateway.example\r\nconnection: close\r\ncontent-type: text/plain\r\n{framing}"
+            );
+            let answer = raw(world.address, request.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{line}: {answer}");
+            let requests = upstream.requests();
+            assert_eq!(requests.len(), 1, "{line}");
+            assert!(!String::from_utf8_lossy(&requests[0]).contains("hidden"), "{line}");
+            let names = names(&requests[0]);
+            let framed = ["content-length", "content-type", "transfer-encoding"];
+            assert!(!names.iter().any(|name| framed.contains(&&**name)), "{line}: {names:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn nothing_but_the_allow_list_goes_up() {
     let upstream = Upstream::raw(OK).await;

@@ -6,7 +6,7 @@ use http::{
     HeaderMap, Method, Request, Uri, Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
 };
-use towergate_core::{Error, ErrorKind, Route, context::Downstream, headers, protocol::Routes};
+use towergate_core::{Error, ErrorKind, Route, context::Downstream, headers, protocol::Routes, route::Reads};
 
 use super::path;
 
@@ -95,6 +95,12 @@ fn is_host(host: &[u8]) -> bool {
 
 fn is_from_a_server<B>(request: &Request<B>) -> bool {
     request.extensions().get::<Downstream>().is_some()
+}
+
+/// Whether a body means nothing: that of a method for which HTTP gives it no meaning (RFC 9110, sections 9.3.1, 9.3.2 and
+/// 9.3.5), on a route that reads none. A server that leaves it unread takes it for the next request of the connection.
+pub(super) fn expects_no_body(route: &Route, method: &Method) -> bool {
+    route.reads == Reads::Nothing && matches!(*method, Method::GET | Method::HEAD | Method::DELETE)
 }
 
 /// Whether the body is one to be collected and read. `strict` is asked of a client whose key is restricted to models: a

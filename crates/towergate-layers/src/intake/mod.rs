@@ -11,7 +11,9 @@
 //! `application/json`, `…+json`, or no content type at all. Such a body is collected once and handed
 //! on as one piece of memory; it is not copied where it came in one frame, and its trailers are
 //! dropped. All other bodies, compressed JSON among them, stream through untouched and are only
-//! counted; of their trailers [those that no trailers may have](towergate_core::headers::strip_request_trailers), the
+//! counted. A body of `GET`, `HEAD` or `DELETE` that no route reads has no meaning (RFC 9110, section 9.3.1), and servers
+//! that do not read it take it for the next request of the connection: it is dropped, with `Content-Type`,
+//! `Content-Length` and `Content-Encoding`. Of trailers [those that no trailers may have](towergate_core::headers::strip_request_trailers), the
 //! caller's credentials first, are removed. A form the protocol reads along ([`ReadForm`](towergate_core::protocol::ReadForm)), and the
 //! request waits for what it finds until [64 KiB](IntakeLayer::PEEKED) have come. Each piece of a form is read
 //! before it goes on: what the reader refuses goes no further, and neither does the end of the form.
@@ -118,7 +120,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     Request,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
 };
 use http_body::Body as _;
 use tokio::time::Instant;
@@ -309,11 +311,17 @@ where
         if declared.is_some_and(|length| length > self.limits.max_upload) {
             return Err(self.limits.upload_too_large());
         }
+        let is_unexpected = head::expects_no_body(route, request.method());
+        if is_unexpected {
+            [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING]
+                .iter()
+                .for_each(|name| drop(request.headers_mut().remove(name)));
+        }
         let limits = &self.limits;
         let mut request = request.map(|body| {
             let body = Body::new(body);
             match body.as_bytes() {
-                _ if body.is_end_stream() => Body::empty(),
+                _ if is_unexpected || body.is_end_stream() => Body::empty(),
                 Some(bytes) if bytes.len() as u64 <= limits.max_upload => body,
                 _ => Body::new(Upload::new(body, limits.max_upload, limits.upload_too_large())),
             }

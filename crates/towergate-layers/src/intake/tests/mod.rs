@@ -443,6 +443,28 @@ async fn a_content_length_that_cannot_be_right_is_removed() {
 }
 
 #[tokio::test]
+async fn a_body_that_no_route_expects_goes_no_further() {
+    for (method, path, kept) in [
+        ("GET", "/v1/other", false),
+        ("HEAD", "/v1/other", false),
+        ("DELETE", "/v1/other", false),
+        ("OPTIONS", "/v1/other", true),
+        ("PUT", "/v1/other", true),
+        // A route that reads its bodies says so.
+        ("DELETE", "/v1/files", true),
+    ] {
+        for body in [Body::from("body"), Body::new(frames(&["bo", "dy"]))] {
+            let mut request = post(path, body);
+            *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+            request.headers_mut().insert(CONTENT_LENGTH, "4".parse().unwrap());
+            let seen = send(layer(), request).await.unwrap();
+            assert_eq!(seen.body.unwrap(), if kept { "body" } else { "" }, "{method} {path}");
+            assert_eq!(seen.headers.contains_key(CONTENT_LENGTH), kept, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn trailers_of_an_upload_pass_and_lengths_are_kept() {
     let mut body = frames(&["abc"]);
     let mut trailers = HeaderMap::new();
