@@ -39,7 +39,7 @@ pub struct ServerSection {
     /// Hosts, by which clients without keys may call, on any port, beside those that the listener accepts of itself:
     /// gateway.example.com, "*.example.com", 10.0.0.5, or any. Default: none.
     pub allowed_hosts: Option<Texts>,
-    /// Web pages that may call, and open WebSockets, by their origin: https://app.example.com, "http://localhost:*",
+    /// Web pages that may call, and open WebSockets, by their origin: `https://app.example.com`, `http://localhost:*`,
     /// "https://*.example.com", or any. Default: none but the gateway's own.
     pub allowed_origins: Option<Texts>,
     /// Web pages that may call and read what comes back (CORS), by their origin, as above; or any. Default: none.
