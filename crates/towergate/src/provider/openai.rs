@@ -255,7 +255,6 @@ impl OpenAiProviderBuilder {
     /// A setting that can't work, named.
     pub fn build(self) -> Result<OpenAiProvider, BuildError> {
         self.parts.timeouts.validate().map_err(BuildError::Timeouts)?;
-        let sends_secrets = self.sends_secrets();
         let leaf = match self.parts.timeouts.head(None) {
             // It runs from the call, so that no connect clock can be longer.
             Some(head) => self.leaf.connect_within(head, self.parts.timeouts.setting(Clock::Head)),
@@ -266,7 +265,7 @@ impl OpenAiProviderBuilder {
             .tunnel_idle(self.parts.timeouts.tunnel_idle())
             .build()
             .map_err(|source| BuildError::Provider { provider: self.name.to_string(), source })?;
-        if sends_secrets && leaf.sends_in_clear() {
+        if leaf.sends_in_clear() && sends_secrets(&self.fields, &self.auth) {
             tracing::warn!(provider = self.name.as_str(), setting = "base_url", "{IN_CLEAR}");
         }
         let (auth, keys) = match self.auth {
@@ -294,17 +293,18 @@ impl OpenAiProviderBuilder {
             stack::provider(leaf.clone(), &self.name, auth, breaker.clone(), keys.clone(), self.parts);
         Ok(OpenAiProvider { name: self.name, service, check, breaker, keys, leaf })
     }
+}
 
-    fn sends_secrets(&self) -> bool {
-        let is_secret =
-            |source: &dyn CredentialSource| source.credential().is_some_and(|key| key.redactable().is_some());
-        self.fields.iter().any(|(_, value)| value.is_sensitive())
-            || match &self.auth {
-                Auth::Source(source) => is_secret(source),
-                Auth::Ring(keys) => keys.iter().any(|key| is_secret(key)),
-                Auth::PassThrough => true,
-            }
-    }
+/// Whether requests bring a secret. It asks for the keys, so it is for those only who are to be warned.
+fn sends_secrets(fields: &[(HeaderName, HeaderValue)], auth: &Auth) -> bool {
+    let is_secret =
+        |source: &dyn CredentialSource| source.credential().is_some_and(|key| key.redactable().is_some());
+    fields.iter().any(|(_, value)| value.is_sensitive())
+        || match auth {
+            Auth::Source(source) => is_secret(source),
+            Auth::Ring(keys) => keys.iter().any(|key| is_secret(key)),
+            Auth::PassThrough => true,
+        }
 }
 
 // === impl Auth ===
