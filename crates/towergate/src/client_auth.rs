@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use crate::BuildError;
@@ -40,12 +40,12 @@ impl ClientAuthMode {
 impl Exposed {
     /// Notes a listener, until what is returned is dropped. `None` where only this machine reaches it.
     #[cfg(feature = "server")]
-    pub(crate) fn add(&self, address: SocketAddr) -> Option<Arc<SocketAddr>> {
-        let address = Arc::new(address);
+    pub(crate) fn add(&self, address: SocketAddr) -> Option<std::sync::Arc<SocketAddr>> {
+        let address = std::sync::Arc::new(address);
         if address.ip().to_canonical().is_loopback() {
             return None;
         }
-        self.lock().push(Arc::downgrade(&address));
+        self.lock().push(std::sync::Arc::downgrade(&address));
         Some(address)
     }
 

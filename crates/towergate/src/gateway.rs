@@ -26,7 +26,7 @@ use towergate_openai::protocol::OpenAiProtocol;
 
 use crate::{
     BuildError, ClientAuthMode, OpenAiProvider, Provider, Registry, Routing,
-    client_auth::{self, Exposed},
+    client_auth::Exposed,
     guard::GuardSettings,
     health::{self, HealthReport, ProviderReport, ReloadReport, Watched},
     registry::Entry,
@@ -215,7 +215,7 @@ impl Gateway {
     pub(crate) fn listens_on(&self, address: std::net::SocketAddr) -> Option<Arc<std::net::SocketAddr>> {
         let listener = self.shared.exposed.add(address)?;
         if !self.asks_for_keys() {
-            client_auth::warn_of(address);
+            crate::client_auth::warn_of(address);
         }
         Some(listener)
     }
