@@ -311,11 +311,11 @@ where
         if declared.is_some_and(|length| length > self.limits.max_upload) {
             return Err(self.limits.upload_too_large());
         }
-        let is_unexpected = head::expects_no_body(route, request.method());
+        let is_unexpected = head::expects_no_body(route, request.method()) && !request.body().is_end_stream();
         if is_unexpected {
-            [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING]
-                .iter()
-                .for_each(|name| drop(request.headers_mut().remove(name)));
+            for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
+                request.headers_mut().remove(name);
+            }
         }
         let limits = &self.limits;
         let mut request = request.map(|body| {

@@ -464,6 +464,18 @@ async fn a_body_that_no_route_expects_goes_no_further() {
     }
 }
 
+/// The SDKs send `Content-Type` with every request.
+#[tokio::test]
+async fn a_request_without_a_body_keeps_its_fields() {
+    let mut request = post("/v1/other", Body::empty());
+    *request.method_mut() = Method::GET;
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    let seen = send(layer(), request).await.unwrap();
+    assert_eq!(seen.headers[CONTENT_TYPE], "application/json");
+    assert_eq!(seen.headers[CONTENT_LENGTH], "0");
+}
+
 #[tokio::test]
 async fn trailers_of_an_upload_pass_and_lengths_are_kept() {
     let mut body = frames(&["abc"]);
