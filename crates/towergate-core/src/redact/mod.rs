@@ -38,7 +38,7 @@ mod tests;
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use self::{redactor::Redactor, secret::Secret};
@@ -73,7 +73,7 @@ impl Secrets {
     /// Adds what a header field holds: the whole value and, where an authentication scheme stands before it
     /// (RFC 9110, section 11.4), the credentials behind that.
     pub fn add_field(&mut self, value: &HeaderValue) {
-        // A field may hold bytes that are no UTF-8. Nobody's key does.
+        // A value that is not text cannot be a key.
         let Ok(text) = value.to_str() else { return };
         self.add(&text.into());
         if let Some((_, credentials)) = text.trim().split_once(' ') {
@@ -117,7 +117,14 @@ impl Redaction {
 
     /// Removes the fields that quote a secret: of a head, or of trailers.
     pub fn strip(&self, headers: &mut HeaderMap) {
-        while let Some(name) = self.quoting(headers) {
+        let mut quoting = Vec::new();
+        // Each source is asked once, not once for each field.
+        self.any(|secret| {
+            let fields = headers.iter().filter(|(_, value)| secret.is_in(value.as_bytes()));
+            quoting.extend(fields.map(|(name, _)| name.clone()));
+            false
+        });
+        for name in quoting {
             headers.remove(name);
         }
     }
@@ -140,10 +147,6 @@ impl Redaction {
             false
         });
         Redactor::new(secrets)
-    }
-
-    fn quoting(&self, headers: &HeaderMap) -> Option<HeaderName> {
-        headers.iter().find(|(_, value)| self.finds(value.as_bytes())).map(|(name, _)| name.clone())
     }
 
     /// Whether any secret is as asked.
