@@ -1,5 +1,7 @@
 //! Whether clients must present a key, and that this never ends by itself.
 
+#[cfg(feature = "server")]
+use std::sync::Arc;
 use std::{
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError, Weak},
@@ -40,12 +42,12 @@ impl ClientAuthMode {
 impl Exposed {
     /// Notes a listener, until what is returned is dropped. `None` where only this machine reaches it.
     #[cfg(feature = "server")]
-    pub(crate) fn add(&self, address: SocketAddr) -> Option<std::sync::Arc<SocketAddr>> {
-        let address = std::sync::Arc::new(address);
+    pub(crate) fn add(&self, address: SocketAddr) -> Option<Arc<SocketAddr>> {
+        let address = Arc::new(address);
         if address.ip().to_canonical().is_loopback() {
             return None;
         }
-        self.lock().push(std::sync::Arc::downgrade(&address));
+        self.lock().push(Arc::downgrade(&address));
         Some(address)
     }
 
