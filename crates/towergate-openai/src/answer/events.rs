@@ -254,7 +254,8 @@ impl EventsBody {
                 self.state.count_malformed();
                 match self.malformed {
                     Malformed::Drop => Fate::Drop,
-                    Malformed::Pass => Fate::Pass,
+                    // It may well be an error in plain text.
+                    Malformed::Pass => Fate::PassMasked,
                     Malformed::Fail => {
                         let message = "the upstream's stream has an event whose JSON is malformed";
                         Fate::End(

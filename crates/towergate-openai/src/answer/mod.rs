@@ -24,8 +24,9 @@
 //! * An event that is whole, but for its blank line at the end of the stream, gets it.
 //! * Usage that only the gateway asked for is taken out.
 //! * A secret that went upstream ([`StreamState::redaction`]) is masked, at its length, in an error event, in one whose
-//!   name ends in `.failed`, in one that is too long for it to be known in time whether it is an error, and in a JSON
-//!   document from the frame on in which a top-level `error` begins that is not null. Nowhere else.
+//!   name ends in `.failed`, in a malformed one that passes, in one that is too long for it to be known in time whether
+//!   it is an error, and in a JSON document from the frame on in which a top-level `error` begins that is not null.
+//!   Nowhere else.
 //!
 //! A `Content-Length` of a stream that is read is therefore taken off.
 //!

@@ -9,8 +9,11 @@ const MASK: &str = "[redacted]*";
 
 /// The same as [`get`], where the key was sent.
 async fn got(path: &str, content_type: &str, body: Body) -> Got {
-    let settings = AnswerSettings::default();
-    let (parts, mut body) = wrap(path, content_type, &settings, body);
+    got_with(path, content_type, &AnswerSettings::default(), body).await
+}
+
+async fn got_with(path: &str, content_type: &str, settings: &AnswerSettings, body: Body) -> Got {
+    let (parts, mut body) = wrap(path, content_type, settings, body);
     let state = Arc::clone(parts.extensions.get::<Arc<StreamState>>().unwrap());
     state.set_redaction(Redaction::new(Some(Credential::try_from(KEY).unwrap()), Arc::default()));
     let mut got = Got { bytes: Vec::new(), frames: 0, trailers: false, error: None, state };
@@ -73,6 +76,17 @@ async fn what_tells_of_a_part_that_failed_quotes_no_key() {
         assert!(got.error.is_none() && got.state.is_complete());
         let got = stream(RESPONSES, failed.trim_end(), size).await;
         assert!(!got.text().contains("canary"), "{}", got.text());
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_event_that_passes_quotes_no_key() {
+    let settings = AnswerSettings { malformed: Malformed::Pass };
+    for size in [1, 7, 1000] {
+        let text = format!("{HELLO}data: wrong key {KEY}\n\n{STOP}{DONE}");
+        let body = script(text.as_bytes().chunks(size).map(data));
+        let got = got_with(CHAT, "text/event-stream", &settings, body).await;
+        assert_eq!(got.text(), text.replace(KEY, MASK));
     }
 }
 
