@@ -193,7 +193,7 @@ pub fn raise_file_limit() -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// There is no such process.
+/// The process does not exist.
 pub fn usage(process: u32) -> Result<Usage, Error> {
     let mut usage = Usage::default();
     let root = stat(process).ok_or_else(|| format!("there is no process {process}"))?;

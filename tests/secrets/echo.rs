@@ -191,7 +191,7 @@ async fn encoded(coding: &str, text: &[u8]) -> Vec<u8> {
         "deflate" => ZlibEncoder::new(text).read_to_end(&mut bytes).await.unwrap(),
         "br" => BrotliEncoder::new(text).read_to_end(&mut bytes).await.unwrap(),
         "zstd" => ZstdEncoder::new(text).read_to_end(&mut bytes).await.unwrap(),
-        // Nobody can read it, so it may as well be no such coding.
+        // Nobody can read it, so it need not be that coding.
         _ => return text.to_vec(),
     };
     bytes

@@ -8,7 +8,7 @@ use super::{
     support::{Http, Upstream, chat, chat_stream},
 };
 
-/// Every way in which there is no connection, or none any more: the provider, what it is told as, and whether a stream
+/// Every way in which a connection is not made, or is lost: the provider, what it is told as, and whether a stream
 /// had begun. With them, what they talk to.
 async fn providers() -> (Vec<(OpenAiProviderBuilder, &'static str)>, impl Sized) {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -13,8 +13,8 @@ use crate::{Error, ErrorKind, Facts, Route, route::Reads};
 /// ([`check_stored`](Self::check_stored)).
 ///
 /// A key that is [restricted to models](Self::restricts_models) holds however the server behind the gateway
-/// may read the bytes: requests that two servers could read differently are refused, and so are paths that
-/// are no known endpoint.
+/// may read the bytes: requests that two servers could read differently are refused, and so are paths
+/// of unknown endpoints.
 ///
 /// ```
 /// use towergate_core::access::ClientAccess;

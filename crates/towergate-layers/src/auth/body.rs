@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use towergate_core::redact::{Redaction, Redactor};
 
 pin_project! {
-    /// The inner body: without the fields of its trailers that quote a secret and, where the response is no success, with
+    /// The inner body: without the fields of its trailers that quote a secret and, where the response is not a success, with
     /// the secrets masked. See the [module](super).
     pub struct ResponseBody<B> {
         // Gone once it has ended, or where it is withheld.
@@ -113,7 +113,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
     }
 }
 
-/// What was held back and is no secret after all.
+/// What was held back and is not a secret after all.
 fn rest_of(redactor: &mut Option<Redactor>) -> Bytes {
     redactor.as_mut().map_or_else(Bytes::new, |redactor| redactor.last(Bytes::new()))
 }

@@ -13,12 +13,12 @@
 //!
 //! **Response.** No secret that was sent comes back: not the injected key, nor a field given with
 //! [`AuthLayer::header`] that is marked sensitive, nor what [`AuthLayer::withhold`] adds. A field that quotes one, of a
-//! head with any status or of trailers, is removed. In the body of a response that is no success (300 and above) it is
+//! head with any status or of trailers, is removed. In the body of a response that is not a success (300 and above) it is
 //! [masked](towergate_core::redact), however often that body is cut, and without a change of its length; one in a
 //! content coding cannot be searched, so it is left out, and the response gets [`Withheld`]: whoever wants to see it
 //! decodes it below, as tower-http's `Decompression` does. The body of a success is not searched; but where its reader
 //! publishes a [`StreamState`], that is told what an error inside of it must not quote. A key shorter than
-//! [`Secret::SHORTEST`](towergate_core::redact::Secret::SHORTEST) is no secret.
+//! [`Secret::SHORTEST`](towergate_core::redact::Secret::SHORTEST) does not count as a secret.
 //!
 //! A response with an error status (400 and above) carries the [`Credential`] that was sent, for a
 //! [key ring](crate::key_ring). In pass-through mode every response carries [`CallerCredential`], and may quote the

@@ -61,7 +61,7 @@ impl AllowedOrigins {
         Self(self.0.iter().chain(&*other.0).cloned().collect())
     }
 
-    /// Whether there is no origin that is accepted.
+    /// Whether no origin is accepted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -177,7 +177,7 @@ impl EventsBody {
         }
         if !self.flowing {
             self.flowing = true;
-            // What nobody judges is no error.
+            // Of an unknown route no event counts as an error.
             let redaction = self.state.redaction().filter(|_| self.api != Api::Other);
             self.redactor = redaction.and_then(Redaction::redactor);
             let before = pending.saturating_sub((frame.len() - begin) as u64);

@@ -27,7 +27,7 @@ const MAX_DEPTH: usize = 100;
 /// # Errors
 ///
 /// [`ErrorKind::Forbidden`] where its key does not reach what the body names or refers to.
-/// [`ErrorKind::BadRequest`] where that cannot be told: the body is no Unicode text, or nested too deep.
+/// [`ErrorKind::BadRequest`] where that cannot be told: the body is not UTF-8, or nested too deep.
 pub fn check_body(access: &ClientAccess, route: &Route, body: &[u8]) -> Result<(), Error> {
     if std::str::from_utf8(body).is_err() {
         return Err(unclear("the request body is not UTF-8", "invalid_json"));

@@ -1,6 +1,6 @@
 //! Errors in a content coding, decoded: so that they can be judged, and searched for secrets.
 //!
-//! Only what is no success is decoded. The rest goes on as it came. Memory is bounded by what the codings' windows
+//! Only a response that is not a success is decoded. The rest goes on as it came. Memory is bounded by what the codings' windows
 //! take: at most 16 MiB (brotli), 8 MiB (zstd, as RFC 9659 has it) or 32 KiB.
 
 use std::io;
@@ -45,7 +45,7 @@ enum Coding {
     Zstd,
 }
 
-/// Decodes the body of a response that is no success, and makes its head agree. What is in a coding that is not known
+/// Decodes the body of a response that is not a success, and makes its head agree. What is in a coding that is not known
 /// stays as it is.
 pub(super) fn decode_error(parts: &mut Parts, body: Body) -> Body {
     // Of a body that is not there, as that of a 304, the head may tell all the same.

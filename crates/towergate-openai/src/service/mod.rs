@@ -9,7 +9,7 @@
 //! | reads | the request's method, path, headers and body; [`Arc<Facts>`](Facts) in its extensions |
 //! | changes in the request | URI made absolute below the base URL; headers by the allow-list ([`headers::retain_request`]); `Accept-Encoding: identity` where the answer is read; no trailers but those [allowed](Builder::allow_trailer) |
 //! | writes | [`Answered`] in the response's extensions, and what [`read_answer`] publishes |
-//! | changes in the response | [`headers::retain_response`], and [`headers::retain_response_trailers`] of its trailers; HTTP/1.0 becomes HTTP/1.1; what is no success is decoded (gzip, deflate, br, zstd), up to 16 MiB, so that everybody above can read and search it |
+//! | changes in the response | [`headers::retain_response`], and [`headers::retain_response_trailers`] of its trailers; HTTP/1.0 becomes HTTP/1.1; a response that is not a success is decoded (gzip, deflate, br, zstd), up to 16 MiB, so that everybody above can read and search it |
 //!
 //! On success the answer comes as it is, redirects included; its body is read as it passes, frame
 //! by frame, with nothing spawned in between. The answer to `HEAD` has none, and is not read,

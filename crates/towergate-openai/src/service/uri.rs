@@ -49,7 +49,7 @@ pub fn check_base_url(text: &str) -> Result<(), InvalidBaseUrl> {
 }
 
 /// Whether what is sent to a base URL goes over plain http to another machine, where everybody on the way can read it.
-/// What is no base URL is sent nothing.
+/// Nothing is sent to what is not a base URL.
 #[must_use]
 pub fn sends_in_clear(base_url: &str) -> bool {
     BaseUrl::parse(base_url).is_ok_and(|base| base.sends_in_clear())

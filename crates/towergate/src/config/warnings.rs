@@ -1,4 +1,4 @@
-//! What is no error, and puts secrets at risk all the same.
+//! Settings that are valid and put secrets at risk all the same.
 
 use std::path::Path;
 

@@ -107,7 +107,7 @@ where
     ) -> io::Result<Self> {
         let local_addr = listener.local_addr()?;
         let admin_addr = admin.as_ref().map(TcpListener::local_addr).transpose()?;
-        // Clients that show a certificate are no strangers, and who is let in by a service of somebody else's is not
+        // Clients that show a certificate are not strangers, and who is let in by a service of somebody else's is not
         // known here.
         let is_open_to_strangers = !settings.tls.as_ref().is_some_and(Tls::asks_for_certificates);
         let gateway = (&service as &dyn Any).downcast_ref::<Gateway>().filter(|_| is_open_to_strangers);

@@ -17,7 +17,8 @@ pub(super) struct Unread {
     len: usize,
 }
 
-/// Reads until it is clear whether the client speaks HTTP/2, and says what was read. What is no HTTP at all does not.
+/// Reads until it is clear whether the client speaks HTTP/2, and says what was read. Bytes that are not HTTP at all do not
+/// count as HTTP/2.
 pub(super) async fn speaks_http2(io: &mut (impl AsyncRead + Unpin)) -> io::Result<(bool, Unread)> {
     let mut unread = Unread::default();
     loop {

@@ -156,7 +156,7 @@ proptest! {
         prop_assert_eq!(&body[place], name.as_bytes());
     }
 
-    /// Also of what is no proper form: each reader finds the same, and fails at the same place or at none.
+    /// Also of what is not a proper form: each reader finds the same, and fails at the same place or at none.
     #[test]
     fn any_pieces_give_the_same(
         body in prop::collection::vec(prop_oneof![
